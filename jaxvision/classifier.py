@@ -1,0 +1,90 @@
+"""A classifier: a backbone, its pooled features, one linear layer.
+
+A backbone is a module of two methods: `features(image, train=)` gives one feature map per stage, `pool(feature_map,
+train=)` makes the last of them a vector. Shapes: B batch, H height, W width, C channels, D dimension, K classes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxvision.layers.initializers import uniform
+
+
+def torch_linear_bound(fan_in: int) -> float:
+    """Half the width of the interval from which PyTorch draws the weights and the bias of a linear layer."""
+    return fan_in**-0.5
+
+
+class Classifier(nn.Module):
+    """Logits from the pooled features of a backbone.
+
+    Attributes:
+        backbone: has `features`, `pool`, `torch_names` and `example_input`.
+        num_classes: 0 leaves the linear layer out: the output is then the pooled features.
+        out_indices: which stages `features` returns, counted from 0 or from the end; None for all.
+        head_bound: from the number of pooled features, the half-width of the uniform distribution of the head.
+        dtype: of the computation; parameters are float32.
+    """
+
+    backbone: nn.Module
+    num_classes: int = 1000
+    out_indices: tuple[int, ...] | None = None
+    head_bound: Callable[[int], float] = torch_linear_bound
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, K]
+        """Returns the logits, or the pooled features [B, D] where `num_classes` is 0."""
+        feature_map = self.backbone.features(image, train=train)[-1]
+        pooled = self.backbone.pool(feature_map, train=train)  # [B, D]
+        if self.num_classes == 0:
+            return pooled
+        draw = uniform(self.head_bound(pooled.shape[-1]))
+        return nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=draw, bias_init=draw, name="head")(pooled)
+
+    def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        """Returns the feature maps [B, H/s, W/s, C] of the stages chosen by `out_indices`."""
+        stages = self.backbone.features(image, train=train)
+        if self.out_indices is None:
+            return stages
+        wrong = [index for index in self.out_indices if not -len(stages) <= index < len(stages)]
+        if wrong:
+            raise ValueError(f"out_indices {wrong} do not exist: the backbone has {len(stages)} stages")
+        return tuple(stages[index] for index in self.out_indices)
+
+    def torch_names(self) -> dict[str, Mapping[str, Any]]:
+        """Returns the backbone's name maps, one per layout, under `backbone/`; a line `head` is the linear layer's."""
+        return {
+            layout: {path if path == "head" else f"backbone/{path}": foreign for path, foreign in lines.items()}
+            for layout, lines in self.backbone.torch_names().items()
+        }
+
+    def example_input(self) -> jax.ShapeDtypeStruct:
+        """Returns the shape and type of one image as the model is usually given it."""
+        return self.backbone.example_input()
+
+
+def classifier(
+    backbone: type[nn.Module],
+    *,
+    num_classes: int = 1000,
+    out_indices: tuple[int, ...] | None = None,
+    head_bound: Callable[[int], float] = torch_linear_bound,
+    dtype: DTypeLike = jnp.float32,
+    **fields: Any,
+) -> Classifier:
+    """Builds a classifier on a backbone of the given class and fields; model files bind it in their VARIANTS."""
+    known = {field.name for field in dataclasses.fields(backbone)} - {"parent", "name"}
+    if unknown := sorted(set(fields) - known):
+        options = sorted(known | {"num_classes", "out_indices"})
+        raise TypeError(f"unknown option {', '.join(unknown)}: {backbone.__name__} takes {', '.join(options)}")
+    if num_classes < 0:
+        raise ValueError(f"num_classes must be 0 (pooled features) or more, got {num_classes}")
+    indices = None if out_indices is None else tuple(out_indices)
+    return Classifier(backbone(dtype=dtype, **fields), num_classes, indices, head_bound, dtype)

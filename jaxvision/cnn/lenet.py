@@ -1,0 +1,71 @@
+"""LeNet-5: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.
+
+http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf. Departures from the paper: every map of C3 sees every map of S2 (the
+paper's connection table saved arithmetic), subsampling has no trainable coefficient, tanh is unscaled, and the output
+is a linear layer in place of radial basis units. Shapes: B batch, H height, W width, C channels, D dimension.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxvision.classifier import classifier
+from jaxvision.layers.conv import conv2d
+from jaxvision.layers.image import check_image
+from jaxvision.layers.initializers import uniform
+
+
+def lecun_bound(fan_in: int) -> float:
+    """The paper draws weights uniformly between -2.4 / F and 2.4 / F, F the inputs of a unit (appendix A)."""
+    return 2.4 / fan_in
+
+
+class LeNet5(nn.Module):
+    """The convolutional layers C1 to C5 and the fully connected F6 of LeNet-5, for images of 32x32 pixels.
+
+    Attributes:
+        in_channels: channels of the image.
+        dtype: of the computation; parameters are float32.
+    """
+
+    in_channels: int = 1
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self):
+        """Names the layers as the paper does."""
+        self.c1 = self._conv(6, self.in_channels)
+        self.c3 = self._conv(16, 6)
+        self.c5 = self._conv(120, 16)
+        draw = uniform(lecun_bound(120))
+        self.f6 = nn.Dense(84, dtype=self.dtype, kernel_init=draw, bias_init=draw)
+
+    def _conv(self, features: int, in_channels: int) -> nn.Conv:
+        draw = uniform(lecun_bound(5 * 5 * in_channels))
+        return conv2d(features, 5, padding=0, dtype=self.dtype, kernel_init=draw, bias_init=draw)
+
+    def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        """Returns S2 [B, 14, 14, 6], S4 [B, 5, 5, 16] and C5 [B, 1, 1, 120]."""
+        del train
+        check_image(image, self.in_channels, size=32)
+        s2 = nn.tanh(nn.avg_pool(self.c1(image), (2, 2), (2, 2)))
+        s4 = nn.tanh(nn.avg_pool(self.c3(s2), (2, 2), (2, 2)))
+        return s2, s4, nn.tanh(self.c5(s4))
+
+    def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, 1, 1, 120] -> [B, 84]
+        """Returns the activations of F6."""
+        del train
+        return nn.tanh(self.f6(feature_map.reshape(len(feature_map), -1)))
+
+    def torch_names(self) -> dict[str, dict[str, str]]:
+        """Names of the layers in a PyTorch module that calls them as the paper does."""
+        return {"torch": {"c{i}": "c{i}", "f6": "f6", "head": "output"}}
+
+    def example_input(self) -> jax.ShapeDtypeStruct:
+        """Returns the shape of one image."""
+        return jax.ShapeDtypeStruct((1, 32, 32, self.in_channels), jnp.float32)
+
+
+VARIANTS = {"lenet5": partial(classifier, LeNet5, num_classes=10, head_bound=lecun_bound)}

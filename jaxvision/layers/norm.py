@@ -1,0 +1,59 @@
+"""Normalisation layers.
+
+Shapes: B batch, C channels.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over every axis but the last, with PyTorch's statistics.
+
+    Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167. Where `flax.linen.BatchNorm` keeps the biased variance of
+    the batch as running statistic, PyTorch keeps the unbiased one; so does this layer. Reductions are in float32 or
+    wider whatever `dtype` is. Under `jit` a sharded batch is one batch: the statistics are those of all devices.
+
+    Attributes:
+        train: normalise with the statistics of the batch and update the running ones; otherwise use the running ones.
+        momentum: share of the running statistic kept at each update (PyTorch's `1 - momentum`).
+        epsilon: added to the variance.
+        dtype: of the output.
+        axis_name: name of the `pmap` axis to average statistics over; None under `jit`.
+    """
+
+    train: bool
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: DTypeLike = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # [B, ..., C]
+        """Normalises `x` and, in training, updates the `batch_stats` collection."""
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        if self.train:
+            mean, var, count = self._batch_statistics(x)
+            if not self.is_initializing():
+                unbiased = var * (count / max(count - 1, 1))
+                running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+                running_var.value = self.momentum * running_var.value + (1 - self.momentum) * unbiased
+        else:
+            mean, var = running_mean.value, running_var.value
+        return ((x - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias).astype(self.dtype)
+
+    def _batch_statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array, int]:
+        axes = tuple(range(x.ndim - 1))
+        count = x.size // x.shape[-1]
+        mean, mean_of_squares = x.mean(axes), jnp.square(x).mean(axes)
+        if self.axis_name is not None:
+            mean, mean_of_squares = jax.lax.pmean((mean, mean_of_squares), self.axis_name)
+            count *= jax.lax.axis_size(self.axis_name)
+        return mean, jnp.maximum(mean_of_squares - jnp.square(mean), 0), count
