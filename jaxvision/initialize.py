@@ -16,7 +16,10 @@ def init(model: nn.Module, key: jax.Array) -> dict[str, Any]:
     Returns:
         The variables by collection: `{"params": ..., "batch_stats": ...}`, float32.
     """
-    return jax.jit(lambda key: model.init(key, zeros_like_example(model), train=False))(key)
+    # Runs once: on a CPU, compiling without optimization is what makes it quick (LeNet-5 0.9 s in place of 2.7 s).
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    draw = jax.jit(lambda key: model.init(key, zeros_like_example(model), train=False), compiler_options=options)
+    return draw(key)
 
 
 def abstract_variables(model: nn.Module) -> dict[str, Any]:

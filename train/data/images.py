@@ -1,0 +1,99 @@
+"""Labelled images held in memory, and the table of the data sets that give them.
+
+Shapes: N images, H height, W width, C channels.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images uint8 [N, H, W, C] with labels int32 [N]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """A data set of labelled images in three splits, none of which shares an image with another.
+
+    Attributes:
+        classes: names, in the order of the labels.
+        train, val, test: the splits.
+    """
+
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+
+    def __post_init__(self):
+        """Checks what a damaged or mislabelled set gets wrong.
+
+        Raises:
+            ValueError: an empty split, or labels outside the classes.
+        """
+        for name in SPLITS:
+            split = getattr(self, name)
+            if len(split) == 0:
+                raise ValueError(f"the {name} split holds no images")
+            if len(split.images) != len(split.labels):
+                raise ValueError(f"the {name} split holds {len(split.images)} images and {len(split.labels)} labels")
+            wrong = (split.labels < 0) | (split.labels >= len(self.classes))
+            if wrong.any():
+                first = int(np.flatnonzero(wrong)[0])
+                raise ValueError(
+                    f"the {name} split holds {int(wrong.sum())} labels outside 0..{len(self.classes) - 1}, "
+                    f"the first {int(split.labels[first])} at image {first}"
+                )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        return self.train.images.shape[1:]
+
+    def statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation [C] of the training pixels, scaled to 0..1."""
+        pixels = self.train.images.reshape(-1, self.shape[-1]) / 255.0
+        return pixels.mean(0).astype(np.float32), pixels.std(0).astype(np.float32)
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:  # [H, W] or [H, W, 3] uint8 -> [size, size, C]
+    """Resizes an image bilinearly."""
+    resized = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    return resized.reshape(size, size, -1)
+
+
+def stratified_split(labels: np.ndarray, shares: tuple[float, ...], seed: int = 0) -> list[np.ndarray]:
+    """Deals the examples of each class into parts of the given shares.
+
+    Args:
+        labels: [N].
+        shares: of each part; they sum to 1.
+        seed: of the shuffle, from a generator whose stream NumPy keeps for ever.
+
+    Returns:
+        The indices of each part, sorted.
+    """
+    random = np.random.RandomState(seed)
+    parts: list[list[np.ndarray]] = [[] for _ in shares]
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        ends = np.round(np.cumsum(shares) * len(members)).astype(int)
+        for part, piece in zip(parts, np.split(members, ends[:-1]), strict=True):
+            part.append(piece)
+    return [np.sort(np.concatenate(part)) for part in parts]
+
+
+Loader = Callable[[Path | None, int], ImageSet]

@@ -1,0 +1,159 @@
+"""Optimizers and schedules: one dataclass of options, one literal table each, all of it optax."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import optax
+from optax import contrib
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """How the parameters are updated."""
+
+    optimizer: Literal["sgd", "adam", "adamw", "lamb", "lars", "lion", "muon", "rmsprop", "adafactor"] = "adamw"
+    """Rule of the update."""
+    learning_rate: float = 3e-3
+    """Highest learning rate, reached after the warm-up."""
+    schedule: Literal["constant", "step", "cosine", "polynomial"] = "cosine"
+    """Shape of the learning rate after the warm-up."""
+    warmup: float = 0.05
+    """Share of the run over which the learning rate rises linearly from zero."""
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """step: shares of the run after which the learning rate is multiplied by `step_factor`."""
+    step_factor: float = 0.1
+    """step: see `milestones`."""
+    power: float = 1.0
+    """polynomial: exponent of the fall to zero."""
+    weight_decay: float = 2e-2
+    """Decay of kernels (biases, normalisation and other vectors are spared). sgd, adam and rmsprop add it to the
+    gradient, the others decouple it."""
+    momentum: float = 0.9
+    """sgd, lars, rmsprop: momentum."""
+    nesterov: bool = False
+    """sgd, lars, rmsprop: Nesterov's momentum."""
+    clip_norm: float | None = None
+    """Largest global norm of the gradient."""
+    accumulate: int = 1
+    """Microbatches per update."""
+    ema: float | None = 0.99
+    """Decay of the moving average of the weights that is evaluated and kept; None evaluates the weights themselves."""
+
+    def __post_init__(self):
+        """Names the option that cannot be.
+
+        Raises:
+            ValueError: an option outside its range.
+        """
+        for name, valid, expected in [
+            ("learning_rate", self.learning_rate >= 0, "0 or more"),
+            ("warmup", 0 <= self.warmup < 1, "a share of the run from 0 to below 1"),
+            ("milestones", all(0 < m < 1 for m in self.milestones), "shares of the run between 0 and 1"),
+            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0"),
+            ("accumulate", self.accumulate >= 1, "1 or more"),
+            ("ema", self.ema is None or 0 < self.ema < 1, "between 0 and 1"),
+        ]:
+            if not valid:
+                raise ValueError(f"--{name.replace('_', '-')} must be {expected}, got {getattr(self, name)}")
+
+
+def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
+    """Returns the learning rate as a function of the step."""
+    warmup = round(config.warmup * total_steps)
+    after = SCHEDULES[config.schedule](config, total_steps, warmup)
+    if warmup == 0:
+        return after
+    rise = optax.linear_schedule(config.learning_rate / warmup, config.learning_rate, warmup - 1)
+    return optax.join_schedules([rise, after], [warmup])
+
+
+def _constant(config: OptimizerConfig, total: int, warmup: int) -> optax.Schedule:
+    del total, warmup
+    return optax.constant_schedule(config.learning_rate)
+
+
+def _step(config: OptimizerConfig, total: int, warmup: int) -> optax.Schedule:
+    falls = {round(share * total) - warmup: config.step_factor for share in config.milestones}
+    return optax.piecewise_constant_schedule(config.learning_rate, falls)
+
+
+def _cosine(config: OptimizerConfig, total: int, warmup: int) -> optax.Schedule:
+    return optax.cosine_decay_schedule(config.learning_rate, max(total - warmup, 1))
+
+
+def _polynomial(config: OptimizerConfig, total: int, warmup: int) -> optax.Schedule:
+    return optax.polynomial_schedule(config.learning_rate, 0.0, config.power, max(total - warmup, 1))
+
+
+SCHEDULES = {"constant": _constant, "step": _step, "cosine": _cosine, "polynomial": _polynomial}
+
+
+def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Returns the update rule of a config, clipping first."""
+    rule = OPTIMIZERS[config.optimizer](config, schedule)
+    return rule if config.clip_norm is None else optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+
+
+def kernels(params: Any) -> Any:
+    """Marks what weight decay applies to: arrays of two or more axes."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def _coupled(rule: Callable[..., optax.GradientTransformation], *names: str):
+    """Weight decay as part of the gradient (L2 regularisation), before the rule, as PyTorch's SGD has it."""
+
+    def make(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+        options = {name: getattr(config, name) for name in names}
+        return optax.chain(optax.add_decayed_weights(config.weight_decay, kernels), rule(schedule, **options))
+
+    return make
+
+
+def _decoupled(rule: Callable[..., optax.GradientTransformation], mask: str = "mask", **options: Any):
+    """Weight decay beside the rule, as AdamW has it."""
+
+    def make(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+        return rule(schedule, weight_decay=config.weight_decay, **{mask: kernels}, **options)
+
+    return make
+
+
+def _lars(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    return optax.lars(
+        schedule, config.weight_decay, kernels, trust_ratio_mask=kernels, momentum=config.momentum, nesterov=config.nesterov
+    )
+
+
+def _adafactor(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    return optax.adafactor(schedule, weight_decay_rate=config.weight_decay or None, weight_decay_mask=kernels)
+
+
+def _muon(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Muon on every kernel, a convolution's as the matrix of its patches; Adam on the rest."""
+
+    def dimensions(params: Any) -> Any:
+        matrix = lambda p: contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1) if p.ndim > 1 else None
+        return jax.tree.map(matrix, params)
+
+    return contrib.muon(
+        schedule,
+        weight_decay=config.weight_decay,
+        weight_decay_mask=kernels,
+        muon_weight_dimension_numbers=dimensions,
+    )
+
+
+OPTIMIZERS = {
+    "sgd": _coupled(optax.sgd, "momentum", "nesterov"),
+    "adam": _coupled(optax.adam),
+    "adamw": _decoupled(optax.adamw),
+    "lamb": _decoupled(optax.lamb),
+    "lars": _lars,
+    "lion": _decoupled(optax.lion),
+    "muon": _muon,
+    "rmsprop": _coupled(optax.rmsprop, "momentum", "nesterov"),
+    "adafactor": _adafactor,
+}
