@@ -1,0 +1,164 @@
+"""Variables of a model from the named arrays of a file, and back: pure functions, without any file."""
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.typing import DTypeLike
+
+from jaxvision.initialize import zeros_like_example
+from jaxvision.weights.errors import WeightsError
+from jaxvision.weights.names import OWN_LAYOUT, Entry, NameMap, name_maps
+
+Differences = dict[str, dict[str, str]]  # by kind and key: what was expected and found
+
+
+def from_foreign(
+    model: nn.Module,
+    arrays: Mapping[str, Any],
+    layout: str | None = None,
+    new_head: jax.Array | None = None,
+    *,
+    dtype: DTypeLike = jnp.float32,
+) -> dict[str, Any]:
+    """Fills the variables of a model from named arrays, each of which must be used.
+
+    Args:
+        model: as `create_model` gives it. One without a head (`num_classes=0`) leaves the head's arrays unused.
+        arrays: by the keys of the layout; a BatchNorm's `num_batches_tracked` may be there or not.
+        layout: one of `model.torch_names()`, or "jaxvision"; None takes the one that shares most keys.
+        new_head: a key from `jax.random.key`: the head is drawn anew, whatever the arrays hold for it.
+        dtype: of the variables; any floating-point type is cast to it.
+
+    Returns:
+        The variables by collection, as `init` gives them; they share no memory with `arrays`.
+
+    Raises:
+        WeightsError: missing, unused or misshapen arrays, or none of floating point: all of them by name.
+    """
+    maps = name_maps(model)
+    names = _nearest_layout(maps, arrays) if layout is None else _known_layout(maps, layout)
+    head = [entry for entry in names.entries if _in_head(entry)]
+    if new_head is not None and not head:
+        raise WeightsError("new_head is for models with a head; this one has none")
+    entries = names.entries if new_head is None else [entry for entry in names.entries if not _in_head(entry)]
+    ignored = [*names.counters, *(names.head_keys if new_head is not None or not head else ())]
+    if differences := _differences(entries, arrays, ignored):
+        raise WeightsError(_report(names.layout, differences) + _head_hint(names, differences, arrays))
+    flat = {entry.path: entry.read([np.asarray(arrays[key]) for key in entry.keys]) for entry in entries}
+    if new_head is not None:
+        flat |= flatten_dict(_draw_head(model, new_head))
+    return unflatten_dict({path: jnp.array(array, dtype) for path, array in flat.items()})  # copies, unlike asarray
+
+
+def to_foreign(
+    model: nn.Module, variables: Mapping[str, Any], layout: str = OWN_LAYOUT, *, dtype: DTypeLike = np.float32
+) -> dict[str, np.ndarray]:
+    """Names the variables of a model as files of a layout do.
+
+    Args:
+        model: as `create_model` gives it.
+        variables: by collection, as `init` gives them.
+        layout: one of `model.torch_names()`, or "jaxvision".
+        dtype: of the arrays; each BatchNorm's `num_batches_tracked` is an int64 zero, as strict loading wants it.
+
+    Returns:
+        C-contiguous arrays by key.
+
+    Raises:
+        WeightsError: the layout is unknown, or the variables are not the model's: all differences by name.
+    """
+    maps = name_maps(model)
+    names = _known_layout(maps, layout)
+    flat = flatten_dict(variables)
+    named = {"/".join(path): leaf for path, leaf in flat.items()}
+    if differences := _differences(maps[OWN_LAYOUT].entries, named):
+        raise WeightsError(_report(OWN_LAYOUT, differences))
+    arrays: dict[str, np.ndarray] = {}
+    for entry in names.entries:
+        parts = entry.write(np.asarray(flat[entry.path]))
+        arrays |= {key: np.asarray(part, dtype, order="C") for key, part in parts.items()}
+    return arrays | {key: np.zeros((), np.int64) for key in names.counters}
+
+
+def _in_head(entry: Entry) -> bool:
+    return entry.path[:2] == ("params", "head")
+
+
+def _draw_head(model: nn.Module, key: jax.Array) -> dict[str, Any]:
+    """Draws the head as `init` with that key does; compiled, so that nothing else is computed."""
+    example = zeros_like_example(model)
+    return jax.jit(lambda key: {"params": {"head": model.init(key, example, train=False)["params"]["head"]}})(key)
+
+
+def _known_layout(maps: Mapping[str, NameMap], layout: str) -> NameMap:
+    if layout not in maps:
+        near = difflib.get_close_matches(layout, maps, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise WeightsError(f"unknown layout {layout!r}; the model has {', '.join(maps)}{hint}")
+    return maps[layout]
+
+
+def _nearest_layout(maps: Mapping[str, NameMap], arrays: Mapping[str, Any]) -> NameMap:
+    shared = {layout: len(names.keys & set(arrays)) for layout, names in maps.items()}
+    layout = max(shared, key=shared.__getitem__)
+    if shared[layout] == 0:
+        names, found = "; ".join(f"{layout}: {min(names.keys)}" for layout, names in maps.items()), _some(arrays)
+        raise WeightsError(f"no key belongs to a layout of the model (such as {names}); found {found}")
+    return maps[layout]
+
+
+def _some(names: Collection[str]) -> str:
+    return ", ".join(list(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "nothing"
+
+
+def _differences(entries: Iterable[Entry], arrays: Mapping[str, Any], ignored: Collection[str] = ()) -> Differences:
+    """Returns what is wrong with each array that is not as the entries say, by kind and key."""
+    expected = {key: shape for entry in entries for key, shape in entry.shapes().items()}
+    differences: Differences = {}
+    for key in sorted((expected.keys() | arrays.keys()) - set(ignored)):
+        if kind := _kind_of_difference(key, expected, arrays):
+            details = [f"expected {expected[key]}"] if key in expected else []
+            details += [f"found {_describe(arrays[key])}"] if key in arrays else []
+            differences.setdefault(kind, {})[key] = ", ".join(details)
+    return differences
+
+
+def _kind_of_difference(key: str, expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Any]) -> str | None:
+    if key not in arrays:
+        return "missing"
+    if key not in expected:
+        return "unused"
+    array = arrays[key]
+    if not (isinstance(array, np.ndarray | jax.Array) and jnp.issubdtype(array.dtype, jnp.floating)):
+        return "not floating-point"
+    return "misshapen" if array.shape != expected[key] else None
+
+
+def _describe(array: Any) -> str:
+    return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray | jax.Array) else type(array).__name__
+
+
+def _report(layout: str, differences: Differences) -> str:
+    lines = [f"the weights do not fit the model (layout {layout!r})"]
+    for kind, keys in differences.items():
+        lines += [f"  {kind} ({len(keys)}):", *(f"    {key}: {text}" for key, text in keys.items())]
+    return "\n".join(lines)
+
+
+def _head_hint(names: NameMap, differences: Differences, arrays: Mapping[str, Any]) -> str:
+    """Tells how to load a file whose head is another, where the head is among the differences."""
+    if not any(key in keys for key in names.head_keys for keys in differences.values()):
+        return ""
+    bias = names.head_keys[-1]
+    ours = next(entry.shape[0] for entry in names.entries if bias in entry.keys)
+    theirs = f"has {len(arrays[bias])}" if np.ndim(arrays.get(bias)) == 1 else "does not have as many"
+    return (
+        f"\nThe model has {ours} classes, the file {theirs}: "
+        "new_head=jax.random.key(...) draws a new head in place of the file's"
+    )
