@@ -1,0 +1,155 @@
+"""Counts against the published figures and against small ones made by hand."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+import jaxvision as jv
+from jaxvision.__main__ import main
+from jaxvision.ops.arithmetic import multiply_adds
+from jaxvision.summary import Layer, summarize, table, totals
+
+# Parameters and multiply-adds (in thousands of millions) as torchvision publishes them with its weights.
+PUBLISHED = {
+    "resnet18": (11_689_512, 1.814),
+    "resnet34": (21_797_672, 3.664),
+    "resnet50": (25_557_032, 4.089),
+    "resnet101": (44_549_160, 7.801),
+    "resnet152": (60_192_808, 11.514),
+}
+
+
+def shape(*sizes):
+    return jax.ShapeDtypeStruct(sizes, jnp.float32)
+
+
+class Recurrent(nn.Module):
+    """A scan over time, a checkpointed layer, a layer called twice, one for training alone and a bare parameter."""
+
+    @nn.compact
+    def __call__(self, x, *, train):  # [B, T, D]
+        cell = nn.scan(nn.SimpleCell, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1)
+        _, x = cell(8, name="cell")(jnp.zeros((len(x), 8)), x)
+        x = nn.remat(nn.Dense)(16, name="mlp")(x)
+        twice = nn.Dense(16, name="twice")
+        x = twice(twice(x)[:, 0]) + self.param("offset", nn.initializers.zeros, (16,))
+        if train or self.is_initializing():
+            nn.Dense(5, name="auxiliary")(x)
+        return x @ x.T
+
+    def example_input(self):
+        return shape(1, 7, 4)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_totals_are_the_published_ones(name):
+    parameters, multiply_adds = totals(summarize(jv.create_model(name)))
+    assert (parameters, round(multiply_adds / 1e9, 3)) == PUBLISHED[name]
+
+
+def test_layers_of_lenet5():
+    assert summarize(jv.create_model("lenet5")) == [
+        Layer("backbone/c1", "Conv", ((1, 28, 28, 6),), (5 * 5 + 1) * 6, 28 * 28 * 6 * 25),
+        Layer("backbone/c3", "Conv", ((1, 10, 10, 16),), (5 * 5 * 6 + 1) * 16, 10 * 10 * 16 * 150),
+        Layer("backbone/c5", "Conv", ((1, 1, 1, 120),), (5 * 5 * 16 + 1) * 120, 120 * 400),
+        Layer("backbone/f6", "Dense", ((1, 84),), (120 + 1) * 84, 84 * 120),
+        Layer("head", "Dense", ((1, 10),), (84 + 1) * 10, 10 * 84),
+    ]
+
+
+def test_layers_under_transformations():
+    layers = {layer.path: layer for layer in summarize(Recurrent())}
+    assert list(layers) == ["", "cell/i", "cell/h", "mlp", "twice", "auxiliary"]
+    assert layers["cell/h"].multiply_adds == 7 * 8 * 8
+    assert layers["cell/h"].shapes == ((1, 8),)
+    assert layers["mlp"].multiply_adds == 7 * 8 * 16
+    assert layers["twice"].multiply_adds == 8 * 16 * 16
+    assert layers["twice"].shapes == ((1, 7, 16), (1, 16))
+    assert (layers["auxiliary"].parameters, layers["auxiliary"].multiply_adds) == (85, 0)
+    assert (layers[""].parameters, layers[""].multiply_adds) == (16, 16)
+
+
+def test_input_other_than_the_example():
+    model = jv.create_model("resnet18", num_classes=0)
+    (_, at_224), (_, at_448) = totals(summarize(model)), totals(summarize(model, shape(1, 448, 448, 3)))
+    assert at_448 == 4 * at_224
+
+
+@pytest.mark.parametrize(
+    ("groups", "kernel", "options", "expected"),
+    [
+        (1, (3, 3, 4, 6), {}, 64 * 9 * 4 * 6),
+        (2, (3, 3, 2, 6), {}, 64 * 9 * 2 * 6),
+        (4, (3, 3, 1, 4), {}, 64 * 9 * 4),
+        (1, (3, 3, 4, 6), {"rhs_dilation": (2, 2), "padding": "VALID"}, 16 * 9 * 4 * 6),
+        (1, (3, 3, 4, 6), {"window_strides": (2, 2)}, 16 * 9 * 4 * 6),
+        (1, (4, 4, 4, 6), {"lhs_dilation": (2, 2), "padding": [(2, 2), (2, 2)]}, 64 * 16 * 4 * 6),
+        (2, (4, 4, 2, 6), {"lhs_dilation": (2, 2), "padding": [(2, 2), (2, 2)]}, 64 * 16 * 2 * 6),
+    ],
+)
+def test_convolutions(groups, kernel, options, expected):
+    options = {"window_strides": (1, 1), "padding": "SAME"} | options
+
+    def convolve(x, kernel):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(x, kernel, dimension_numbers=layout, feature_group_count=groups, **options)
+
+    assert multiply_adds(convolve, shape(1, 8, 8, 4), shape(*kernel)) == expected
+
+
+def test_products():
+    assert multiply_adds(jnp.dot, shape(5, 7), shape(7, 3)) == 5 * 7 * 3
+    assert multiply_adds(lambda q, k: jnp.einsum("bqhd,bkhd->bhqk", q, k), shape(2, 5, 3, 4), shape(2, 6, 3, 4)) == (
+        2 * 3 * 5 * 6 * 4
+    )
+    assert multiply_adds(lambda x: jax.nn.relu(x) * x + 1, shape(5, 7)) == 0
+    assert multiply_adds(jax.vmap(jnp.dot), shape(9, 7), shape(9, 7)) == 9 * 7
+
+
+def test_control_flow():
+    def square(x):
+        return x @ x
+
+    def nested(x):
+        return lax.scan(lambda x, _: (lax.fori_loop(0, 2, lambda _, x: square(x), x), None), x, length=3)
+
+    once, x = 5 * 5 * 5, shape(5, 5)
+    assert multiply_adds(lambda x: lax.fori_loop(0, 10, lambda _, x: square(x), x), x) == 10 * once
+    assert multiply_adds(nested, x) == 3 * 2 * once
+    assert multiply_adds(lambda x: lax.while_loop(lambda x: x[0, 0] < 1, square, x), x) == once
+    assert multiply_adds(lambda x: lax.cond(x[0, 0] < 1, square, lambda x: square(square(x)), x), x) == 2 * once
+    assert multiply_adds(lambda x: lax.platform_dependent(x, cpu=square, default=square), x) == once
+    assert multiply_adds(jax.jit(jax.checkpoint(square)), x) == once
+
+
+def test_table_ends_with_the_totals():
+    lines = table(summarize(jv.create_model("lenet5"))).splitlines()
+    assert lines[2].split() == ["backbone/c1", "Conv", "1x28x28x6", "156", "117,600"]
+    assert lines[-1].split() == ["total", "61,706", "416,520"]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_commands(capsys):
+    main(["list", "lenet*"])
+    assert capsys.readouterr().out.splitlines()[1].split() == ["lenet5", "61,706", "0.0004"]
+    main(["summary", "resnet20", "--image-size", "64", "--num-classes", "7", "--in-channels", "1"])
+    printed = capsys.readouterr().out
+    assert "1x64x64x16" in printed
+    assert "1x7 " in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["summary", "resnet5"], "did you mean resnet5"),
+        (["summary", "lenet5", "--image-size", "28"], "images of 32x32 pixels alone, got 28x28"),
+        (["list", "no-such-*"], "no model matches"),
+    ],
+)
+def test_commands_end_with_a_message(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
