@@ -6,7 +6,6 @@ E. Alpaydin and C. Kaynak, "Optical recognition of handwritten digits", UCI Mach
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from train.data.images import ImageSet, Split, resize, stratified_split
 
@@ -19,6 +18,8 @@ def load(directory: Path | None, image_size: int) -> ImageSet:
     """
     if directory is not None:
         raise ValueError(f"--data digits is part of scikit-learn and reads no directory, got --data-dir {directory}")
+    from sklearn.datasets import load_digits  # takes a second to import
+
     digits = load_digits()
     grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
     images = np.stack([resize(image, image_size) for image in grey])

@@ -1,11 +1,9 @@
-"""Labelled images held in memory, and the table of the data sets that give them.
+"""Labelled images held in memory.
 
 Shapes: N images, H height, W width, C channels.
 """
 
 import dataclasses
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -94,6 +92,3 @@ def stratified_split(labels: np.ndarray, shares: tuple[float, ...], seed: int = 
         for part, piece in zip(parts, np.split(members, ends[:-1]), strict=True):
             part.append(piece)
     return [np.sort(np.concatenate(part)) for part in parts]
-
-
-Loader = Callable[[Path | None, int], ImageSet]

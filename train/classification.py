@@ -1,0 +1,210 @@
+"""Trains an image classifier: `python -m train.classification --help`.
+
+Shapes: B batch, N images, H height, W width, C channels, K classes.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+import jaxvision as jv
+from jaxvision.augment import random_affine
+from train.data import load_images
+from train.data.images import ImageSet, Split
+from train.shared import report
+from train.shared.checkpoint import CheckpointError, Checkpoints
+from train.shared.feed import ShuffledOrder, resident
+from train.shared.losses import cross_entropy
+from train.shared.loop import NonFiniteLossError, fit, means
+from train.shared.mesh import batch_sharding, check_batch_size, make_mesh, replicated
+from train.shared.metrics import MetricsLog, read_metrics
+from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from train.shared.progress import progress
+from train.shared.run import RunError, open_run, read_json, to_json, write_json
+from train.shared.state import TrainState, create_state, ema
+from train.shared.step import make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Train an image classifier. The defaults train LeNet-5 on handwritten digits."""
+
+    model: str = "lenet5"
+    """Name of the model: `python -m jaxvision list` shows them all."""
+    data: str = "digits"
+    """Data set: digits (needs no files), mnist, fashion_mnist."""
+    data_dir: Path | None = None
+    """Directory of the files of the data set."""
+    image_size: int = 32
+    """Height and width that images are resized to."""
+    epochs: int = 100
+    """Passes over the training set."""
+    batch_size: int = 32
+    """Images per step, over all devices."""
+    augment: Literal["affine", "none"] = "affine"
+    """Change of the training images: random rotation, shift and scale, or none."""
+    label_smoothing: float = 0.05
+    """Share of the target probability spread over all classes."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the computation; parameters and reductions are float32."""
+    seed: int = 0
+    """Of initial parameters, data order and augmentation."""
+    evaluate_every: int = 5
+    """Epochs between evaluations on the validation split, each followed by a checkpoint."""
+    max_nonfinite: int = 10
+    """Steps in a row with a loss that is not finite before the run stops; each such step is skipped."""
+    devices: int | None = None
+    """Devices to use; None for all."""
+    fsdp: int = 1
+    """Devices over which each copy of the parameters is cut up."""
+    run_dir: Path | None = None
+    """Directory of the run; by default runs/<model>-<data>-<seed>. An unfinished run in it is gone on with."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Options of the optimizer."""
+
+    def __post_init__(self):
+        """Names the option that cannot be.
+
+        Raises:
+            ValueError: an option outside its range.
+        """
+        for name in ("epochs", "evaluate_every", "max_nonfinite"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"--label-smoothing must be from 0 to below 1, got {self.label_smoothing}")
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the run."""
+        return self.run_dir or Path("runs", f"{self.model}-{self.data}-{self.seed}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """From pixels to what the model is trained on.
+
+    Attributes:
+        mean, std: of each channel [C], of pixels scaled to 0..1.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def scale(self, images: jax.Array) -> jax.Array:
+        """Pixels 0..255 to 0..1."""
+        return images.astype(jnp.float32) / 255
+
+    def normalize(self, images: jax.Array) -> jax.Array:
+        """Pixels 0..1 to mean 0 and standard deviation 1."""
+        return (images - jnp.array(self.mean)) / jnp.array(self.std)
+
+
+def make_loss_fn(model: nn.Module, preprocessing: Preprocessing, config: Config) -> Callable:
+    """Returns the loss of a batch `{"image": uint8 [B, H, W, C], "label": int [B]}` (see `make_train_step`)."""
+
+    def loss_fn(params, model_state, batch, rng, step):
+        del step
+        augment_key, dropout_key = jax.random.split(rng)
+        images = preprocessing.scale(batch["image"])
+        if config.augment == "affine":
+            images = random_affine(augment_key, images, degrees=15, translate=0.08, scale=(0.85, 1.15))
+        logits, model_state = model.apply(
+            {"params": params, **model_state},
+            preprocessing.normalize(images),
+            train=True,
+            mutable=list(model_state),
+            rngs={"dropout": dropout_key},
+        )
+        loss = cross_entropy(logits, batch["label"], config.label_smoothing)
+        correct = logits.argmax(-1) == batch["label"]
+        count = jnp.float32(len(loss))
+        return (loss.sum(), count), (model_state, {"accuracy": correct.sum(dtype=jnp.float32)})
+
+    return loss_fn
+
+
+class Evaluator:
+    """Metrics and probabilities over whole splits, the same whatever the batch size and the devices."""
+
+    def __init__(self, model: nn.Module, preprocessing: Preprocessing, batch_size: int, mesh: jax.sharding.Mesh):
+        self._batch_size, self._sharding = batch_size, batch_sharding(mesh)
+
+        def evaluate(variables, images, labels, weights):
+            logits = model.apply(variables, preprocessing.normalize(preprocessing.scale(images)), train=False)
+            correct = logits.argmax(-1) == labels
+            sums = {"loss": cross_entropy(logits, labels) @ weights, "accuracy": correct @ weights}
+            return sums | {"count": weights.sum()}, jax.nn.softmax(logits.astype(jnp.float32))
+
+        self._evaluate = jax.jit(evaluate)
+
+    def __call__(self, variables: Any, split: Split) -> tuple[dict[str, float], np.ndarray]:
+        """Returns the mean loss and accuracy over a split, and the probabilities [N, K] of its images."""
+        totals, probabilities = {}, []
+        for first in range(0, len(split), self._batch_size):
+            images, labels = (array[first : first + self._batch_size] for array in (split.images, split.labels))
+            missing = self._batch_size - len(labels)
+            weights = np.pad(np.ones(len(labels), np.float32), (0, missing))
+            images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            batch = jax.device_put((images, np.pad(labels, (0, missing)), weights), self._sharding)
+            sums, batch_probabilities = jax.device_get(self._evaluate(variables, *batch))
+            totals = {name: totals.get(name, 0.0) + float(value) for name, value in sums.items()}
+            probabilities.append(batch_probabilities[: len(labels)])
+        return means(totals), np.concatenate(probabilities)
+
+
+@dataclasses.dataclass
+class Experiment:
+    """What a config stands for: data, model, step and state, laid out on devices, nothing run yet."""
+
+    data: ImageSet
+    model: nn.Module
+    preprocessing: Preprocessing
+    evaluator: Evaluator
+    order: ShuffledOrder
+    schedule: Callable
+    advance: Callable
+    state: TrainState
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in a pass over the training set."""
+        return self.order.steps_per_epoch
+
+
+def build(config: Config) -> Experiment:
+    """Makes what a config asks for.
+
+    Raises:
+        ValueError: an option that cannot be; the message names it.
+    """
+    mesh = make_mesh(config.devices, config.fsdp)
+    check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
+    data = load_images(config.data, config.data_dir, config.image_size)
+    order = ShuffledOrder(len(data.train), config.batch_size, config.seed)
+    preprocessing = Preprocessing(*(tuple(map(float, value)) for value in data.statistics()))
+    model = create_model(config, len(data.classes), data.shape)
+    schedule = make_schedule(config.optimizer, config.epochs * order.steps_per_epoch)
+    optimizer = make_optimizer(config.optimizer, schedule)
+    decay = config.optimizer.ema
+    train_step = make_train_step(
+        make_loss_fn(model, preprocessing, config),
+        optimizer,
+        accumulate=config.optimizer.accumulate,
+        after_update=ema(decay) if decay else None,
+    )
+    init_key, run_key = jax.random.split(jax.random.key(config.seed))
+    state = create_state(jv.init(model, init_key), optimizer, run_key, average=decay is not None)
+    arrays = {"image": data.train.images, "label": data.train.labels}
+    advance, state = resident(train_step, arrays, order, state, mesh)
+    evaluator = Evaluator(model, preprocessing, -(-256 // mesh.size) * mesh.size, mesh)
+    return Experiment(data, model, preprocessing, evaluator, order, schedule, advance, state)

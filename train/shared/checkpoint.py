@@ -1,0 +1,191 @@
+"""Checkpoints of a run: Orbax writes them, a digest of every file tells whether they can be trusted.
+
+Orbax's saves are atomic, so a process killed at any instant leaves the last whole checkpoint. What it does not notice
+is damage done later (a flipped bit loads silently), hence a manifest of SHA-256 digests beside each checkpoint:
+
+    checkpoints/330/            one step, written by Orbax
+    checkpoints/330.sha256.json its manifest
+"""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from train.shared.run import write_json
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written, or none can be read."""
+
+
+class Checkpoints:
+    """The latest checkpoint of a run and the best by a metric.
+
+    Saving returns at once; the files are written while training goes on.
+    """
+
+    def __init__(self, directory: Path, *, best: str):
+        """Opens or creates the directory.
+
+        Args:
+            directory: of the checkpoints.
+            best: name of the metric whose highest value marks the checkpoint to keep beside the latest.
+        """
+        self.directory, self._best = directory, best
+        policies = ocp.training.preservation_policies
+        keep = policies.AnyPreservationPolicy(
+            [
+                policies.LatestN(2),
+                policies.BestN(get_metric_fn=lambda m: m[best], n=1, keep_checkpoints_without_metrics=False),
+            ]
+        )
+        self._checkpointer = ocp.training.Checkpointer(
+            directory.absolute(), preservation_policy=keep, cleanup_tmp_directories=True
+        )
+        self._pending: tuple[int, Any] | None = None
+
+    def steps(self) -> list[int]:
+        """The steps of the checkpoints that are whole, in order."""
+        return sorted(c.step for c in self._checkpointer.checkpoints if self._manifest(c.step).exists())
+
+    def best_step(self) -> int:
+        """The step of the best checkpoint, the latest of those that are equally good."""
+        self.finish()
+        known = set(self.steps())
+        saved = [c for c in self._checkpointer.checkpoints if c.step in known and c.metrics]
+        scored = [(c.metrics[self._best], c.step) for c in saved]
+        if not scored:
+            raise CheckpointError(f"{self.directory} holds no checkpoint yet")
+        return max(scored)[1]
+
+    def save(self, step: int, state: Any, metrics: dict[str, float] | None) -> None:
+        """Starts to write the state of a step.
+
+        Args:
+            step: its number.
+            state: a pytree of arrays; they may be donated to the next step at once.
+            metrics: of an evaluation of this state; None where there was none.
+
+        Raises:
+            CheckpointError: this or the previous checkpoint could not be written.
+        """
+        self.finish()
+        try:
+            self._pending = step, self._checkpointer.save_async(step, state, metrics=metrics)
+        except Exception as error:
+            raise self._failure(step, error) from error
+
+    def finish(self) -> None:
+        """Waits until the last checkpoint is on disk, and writes its manifest.
+
+        Raises:
+            CheckpointError: it could not be written.
+        """
+        if self._pending is None:
+            return
+        (step, response), self._pending = self._pending, None
+        try:
+            response.result()
+            write_json(self._manifest(step), _digests(self.directory / str(step)))
+        except Exception as error:
+            raise self._failure(step, error) from error
+        kept = {checkpoint.step for checkpoint in self._checkpointer.checkpoints}
+        for manifest in self.directory.glob("*.sha256.json"):
+            if int(manifest.name.split(".")[0]) not in kept:
+                manifest.unlink()
+
+    def restore(self, step: int, like: Any) -> Any:
+        """Reads the state of a step, after checking every file of it.
+
+        Args:
+            step: one of `steps()`.
+            like: a state of the same shapes; the arrays are laid on devices as its are.
+
+        Raises:
+            CheckpointError: a file is missing or damaged, or the state is another than `like`.
+        """
+        directory = self.directory / str(step)
+        if damage := self._damage(step):
+            raise CheckpointError(f"checkpoint {directory} is damaged: {damage}")
+        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+        try:
+            return self._checkpointer.load(step, target)
+        except Exception as error:
+            reason = error.__cause__ or error
+            raise CheckpointError(f"checkpoint {directory} does not fit this run: {reason}") from error
+
+    def restore_latest(self, like: Any) -> tuple[int, Any] | None:
+        """Returns the newest step that is whole and its state; None where there is no checkpoint at all.
+
+        Damaged checkpoints are named in the log and moved aside, never deleted.
+
+        Raises:
+            CheckpointError: there are checkpoints, and none can be read.
+        """
+        found = sorted((c.step for c in self._checkpointer.checkpoints), reverse=True)
+        failures = []
+        for step in found:
+            try:
+                state = self.restore(step, like)
+            except CheckpointError as error:
+                failures.append(str(error))
+                continue
+            self._set_aside([other for other in found if other > step], failures)
+            return step, state
+        if failures:
+            raise CheckpointError("no checkpoint can be read:\n  " + "\n  ".join(failures))
+        return None
+
+    def close(self) -> None:
+        """Finishes writing and lets go of the directory."""
+        self.finish()
+        self._checkpointer.close()
+
+    def _set_aside(self, steps: list[int], failures: list[str]) -> None:
+        for step, failure in zip(steps, failures, strict=True):
+            aside = self.directory.parent / f"damaged-checkpoint-{step}"
+            (self.directory / str(step)).rename(aside)
+            self._manifest(step).unlink(missing_ok=True)
+            logger.warning("%s; moved to %s, going on from an older one", failure, aside)
+        if steps:
+            self._checkpointer.reload()
+
+    def _manifest(self, step: int) -> Path:
+        return self.directory / f"{step}.sha256.json"
+
+    def _damage(self, step: int) -> str | None:
+        """Returns what is wrong with the files of a step, None if nothing."""
+        try:
+            expected = json.loads(self._manifest(step).read_text())
+        except (OSError, ValueError) as error:
+            return f"its manifest {self._manifest(step).name} cannot be read ({error})"
+        found = _digests(self.directory / str(step))
+        if missing := sorted(set(expected) - set(found)):
+            return f"{', '.join(missing)} missing"
+        changed = sorted(name for name in expected if found[name] != expected[name])
+        return f"{', '.join(changed)} changed since written" if changed else None
+
+    def _failure(self, step: int, error: Exception) -> CheckpointError:
+        whole = [s for s in self.steps() if s != step]
+        safe = f"the last good checkpoint is step {whole[-1]}" if whole else "there is no earlier checkpoint"
+        reason = error.__cause__ or error
+        return CheckpointError(f"could not write the checkpoint of step {step} to {self.directory}: {reason}; {safe}")
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    """SHA-256 of every file below a directory, by relative name."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): _digest(path) for path in files}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+

@@ -1,0 +1,86 @@
+"""The directory of a run: what was asked for, and whether it can be gone on with.
+
+    config.json           the options
+    metrics.jsonl         one record a line; the same as TensorBoard events beside it
+    checkpoints/          the latest and the best state
+    weights.safetensors   the best weights, for `jaxvision.load_weights`
+    model.json            the model, its classes and the preprocessing of its images
+    result.json           the final scores; there once the run is complete
+    figures/ report.html  what the run did, to look at
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+# Options that change where a run happens, not what it computes: another value can go on with the same run.
+FREE = {"run_dir", "devices", "fsdp"}
+
+
+class RunError(RuntimeError):
+    """A run directory cannot be used as asked; the message says what to do."""
+
+
+def open_run(directory: Path, config: Any) -> dict[str, Any] | None:
+    """Creates the directory of a run, or checks that it is one of the same options.
+
+    Args:
+        directory: created if need be.
+        config: a dataclass; written to `config.json`.
+
+    Returns:
+        The result of the run if it is complete, None if it is to be started or gone on with.
+
+    Raises:
+        RunError: the directory holds something else, or a run of other options; nothing is touched then.
+    """
+    asked = flatten(to_json(config))
+    file = directory / "config.json"
+    if not file.exists():
+        if directory.exists() and any(directory.iterdir()):
+            raise RunError(f"{directory} is not empty and not a run (it has no config.json): choose another --run-dir")
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(file, to_json(config))
+        return None
+    there = flatten(read_json(file))
+    differing = [name for name in {**there, **asked} if name not in FREE and there.get(name) != asked.get(name)]
+    if differing:
+        lines = [f"  {name}: {there.get(name)!r} there, {asked.get(name)!r} asked for" for name in differing]
+        raise RunError(
+            f"{directory} holds a run of other options:\n" + "\n".join(lines) + "\n"
+            "Give the same options to go on with it, or another --run-dir to start a new run."
+        )
+    result = directory / "result.json"
+    return read_json(result) if result.exists() else None
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass as JSON has them: paths as text, tuples as lists."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def flatten(config: dict[str, Any]) -> dict[str, Any]:
+    """The options of nested groups in one dictionary, by their own names."""
+    groups = [flatten(value) if isinstance(value, dict) else {name: value} for name, value in config.items()]
+    return {name: value for group in groups for name, value in group.items()}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON file of a run.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, path)
