@@ -1,0 +1,89 @@
+"""Every registered model against the stored outputs of its reference implementation (see tests/reference)."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxvision as jv
+from jaxvision.initialize import abstract_variables
+from jaxvision.weights import from_foreign, to_foreign
+from tests.reference import cases
+from tests.reference.random_values import random_images, random_weights
+from tests.reference.stored import disagreements, read
+
+PUBLISHED_COUNTS = {
+    "lenet5": 61_706,  # LeCun et al., 1998, every map of S2 connected to every map of C3
+    "resnet18": 11_689_512,  # ImageNet: what torchvision publishes with its weights
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "plain18": 11_515_688,  # the same without the projections of 1x1 convolution and normalisation
+    "plain34": 21_623_848,
+    "resnet20": 269_722,  # CIFAR-10: https://github.com/akamaster/pytorch_resnet_cifar10
+    "resnet56": 853_018,
+    "resnet110": 1_727_962,
+}
+RELATIVE = 1e-4
+
+
+@pytest.fixture(scope="module", params=jv.list_models())
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def case(name):
+    return cases.INFERENCE[name]
+
+
+@pytest.fixture(scope="module")
+def expected(name):
+    return read(cases.inference_file(name))
+
+
+@pytest.fixture(scope="module")
+def model(name):
+    return jv.create_model(name, num_classes=cases.NUM_CLASSES)
+
+
+@pytest.fixture(scope="module")
+def weights(case, expected):
+    return random_weights(expected.shapes, case.damped)
+
+
+@pytest.fixture(scope="module")
+def variables(case, model, weights):
+    return from_foreign(model, weights, case.layout)
+
+
+def test_every_model_has_a_reference():
+    stored = {path.stem for path in cases.inference_file("lenet5").parent.glob("*.npz")}
+    assert set(jv.list_models()) == set(cases.INFERENCE) == stored
+
+
+def test_number_of_parameters(name, expected):
+    parameters = abstract_variables(jv.create_model(name))["params"]
+    count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    assert count == expected.count
+    assert count == PUBLISHED_COUNTS.get(name, count)
+
+
+def test_weights_go_back_under_the_names_they_came_from(case, model, weights, variables):
+    arrays = to_foreign(model, variables, case.layout)
+    weights_again = {key: array for key, array in arrays.items() if not key.endswith("num_batches_tracked")}
+    assert set(weights_again) == set(weights)
+    assert all(np.array_equal(weights_again[key], weights[key]) for key in weights)
+
+
+def test_outputs(name, case, model, variables, expected):
+    """The model is not compiled as a whole: each operation is, once for all models that share its shapes."""
+    images = random_images(2, case.image).transpose(0, 2, 3, 1)
+    logits = model.apply(variables, images, train=False)
+    np.testing.assert_allclose(logits, expected.logits, rtol=0, atol=RELATIVE * expected.logits.std())
+
+    stages = model.apply(variables, images, train=False, method="features")
+    outputs = {f"stage {i}": np.moveaxis(stage, -1, 1) for i, stage in enumerate(stages, start=1)}
+    headless = {**variables, "params": {"backbone": variables["params"]["backbone"]}}
+    outputs["pooled"] = jv.create_model(name, num_classes=0).apply(headless, images, train=False)
+    assert not disagreements(outputs, expected.fingerprints, RELATIVE)
