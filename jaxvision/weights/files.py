@@ -87,7 +87,7 @@ def save_weights(
     arrays = to_foreign(model, variables, layout)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        safetensors.numpy.save_file(arrays, temporary)
+        temporary.write_bytes(safetensors.numpy.save(arrays))  # save_file makes files that nobody else can read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

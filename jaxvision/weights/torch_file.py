@@ -27,6 +27,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of the number 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
 TAR_MAGIC = b"ustar"  # at byte 257
+ADVICE = "only tensors are read: save the state_dict() alone"
 
 DTYPES = {
     "torch DoubleStorage": np.dtype(np.float64),
@@ -247,9 +248,7 @@ class _Machine:
                 if not isinstance(stack[-1], dict):
                     raise WeightsError("the pickle sets attributes of an object that is no dictionary")
             case _:
-                raise WeightsError(
-                    f"the pickle asks for the operation {name}; only tensors are read: save the state_dict() alone"
-                )
+                raise WeightsError(f"the pickle asks for the operation {name}; {ADVICE}")
 
     def _put(self, name: str, items: list[Any]) -> None:
         """Makes a tuple of the items, or puts them into the list or dictionary on top of the stack."""
@@ -273,9 +272,7 @@ class _Machine:
 
 def _known(name: Global) -> Global:
     if name.name not in DTYPES and name.name not in REBUILD:
-        raise WeightsError(
-            f"the pickle asks for {name.name.replace(' ', '.'):.100}; only tensors are read: save the state_dict() alone"
-        )
+        raise WeightsError(f"the pickle asks for {name.name.replace(' ', '.'):.100}; {ADVICE}")
     return name
 
 
