@@ -27,11 +27,11 @@ def create_model(name: str, **options: Any) -> nn.Module:
         A Linen module: it holds no parameters; `init` or `load_weights` make them.
 
     Raises:
-        KeyError: no model has that name; the message suggests the nearest.
+        ValueError: no model has that name; the message suggests the nearest.
         TypeError: the model has no such option.
     """
     if name not in MODELS:
-        raise KeyError(unknown_name("model", name, MODELS))
+        raise ValueError(unknown_name("model", name, MODELS))
     return MODELS[name](**options)
 
 

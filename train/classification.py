@@ -4,8 +4,6 @@ Shapes: B batch, N images, H height, W width, C channels, K classes.
 """
 
 import dataclasses
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -19,19 +17,19 @@ import tyro
 import jaxvision as jv
 from jaxvision.augment import random_affine
 from train.data import load_images
-from train.data.images import ImageSet, Split
+from train.data.images import ImageSet, Preprocessing, Split
 from train.shared import report
 from train.shared.checkpoint import CheckpointError, Checkpoints
 from train.shared.feed import ShuffledOrder, resident
+from train.shared.loop import NonFiniteLossError, fit
 from train.shared.losses import cross_entropy
-from train.shared.loop import NonFiniteLossError, fit, means
-from train.shared.mesh import batch_sharding, check_batch_size, make_mesh, replicated
+from train.shared.mesh import batch_sharding, check_batch_size, make_mesh
 from train.shared.metrics import MetricsLog, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
-from train.shared.run import RunError, open_run, read_json, to_json, write_json
+from train.shared.run import RunError, open_run, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
-from train.shared.step import make_train_step
+from train.shared.step import make_train_step, means
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,33 +87,13 @@ class Config:
         return self.run_dir or Path("runs", f"{self.model}-{self.data}-{self.seed}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """From pixels to what the model is trained on.
-
-    Attributes:
-        mean, std: of each channel [C], of pixels scaled to 0..1.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def scale(self, images: jax.Array) -> jax.Array:
-        """Pixels 0..255 to 0..1."""
-        return images.astype(jnp.float32) / 255
-
-    def normalize(self, images: jax.Array) -> jax.Array:
-        """Pixels 0..1 to mean 0 and standard deviation 1."""
-        return (images - jnp.array(self.mean)) / jnp.array(self.std)
-
-
 def make_loss_fn(model: nn.Module, preprocessing: Preprocessing, config: Config) -> Callable:
     """Returns the loss of a batch `{"image": uint8 [B, H, W, C], "label": int [B]}` (see `make_train_step`)."""
 
     def loss_fn(params, model_state, batch, rng, step):
         del step
         augment_key, dropout_key = jax.random.split(rng)
-        images = preprocessing.scale(batch["image"])
+        images = batch["image"].astype(jnp.float32) / 255
         if config.augment == "affine":
             images = random_affine(augment_key, images, degrees=15, translate=0.08, scale=(0.85, 1.15))
         logits, model_state = model.apply(
@@ -140,7 +118,7 @@ class Evaluator:
         self._batch_size, self._sharding = batch_size, batch_sharding(mesh)
 
         def evaluate(variables, images, labels, weights):
-            logits = model.apply(variables, preprocessing.normalize(preprocessing.scale(images)), train=False)
+            logits = model.apply(variables, preprocessing(images), train=False)
             correct = logits.argmax(-1) == labels
             sums = {"loss": cross_entropy(logits, labels) @ weights, "accuracy": correct @ weights}
             return sums | {"count": weights.sum()}, jax.nn.softmax(logits.astype(jnp.float32))
@@ -208,3 +186,126 @@ def build(config: Config) -> Experiment:
     advance, state = resident(train_step, arrays, order, state, mesh)
     evaluator = Evaluator(model, preprocessing, -(-256 // mesh.size) * mesh.size, mesh)
     return Experiment(data, model, preprocessing, evaluator, order, schedule, advance, state)
+
+
+def create_model(config: Config, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
+    """Creates the model for images of a shape, and checks that it takes them.
+
+    Raises:
+        ValueError: there is no such model, or it cannot take the images.
+    """
+    model = jv.create_model(
+        config.model, num_classes=num_classes, in_channels=shape[-1], dtype=jnp.dtype(config.precision)
+    )
+    images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    try:
+        jax.eval_shape(lambda images: model.init(jax.random.key(0), images, train=False), images)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"--model {config.model} cannot take --data {config.data}: {error}") from error
+    return model
+
+
+def train(config: Config, experiment: Experiment) -> dict[str, Any]:
+    """Trains, or goes on training, and reports.
+
+    Returns:
+        The scores of the best checkpoint, as in `result.json`.
+
+    Raises:
+        RunError: the directory of the run cannot be used.
+        CheckpointError, NonFiniteLossError: see `fit`.
+    """
+    directory, steps = config.directory, config.epochs * experiment.order.steps_per_epoch
+    if result := open_run(directory, config):
+        print(f"{directory} is complete: give another --run-dir, or another --seed, to train anew")
+        return result
+    checkpoints = Checkpoints(directory / "checkpoints", best="val/accuracy")
+    start, state = checkpoints.restore_latest(experiment.state) or (0, experiment.state)
+    print(f"{directory}: " + (f"going on after step {start} of {steps}" if start else f"{steps} steps"))
+    with MetricsLog(directory, start or None) as log, progress(steps, config.model, start=start) as bar:
+        state = fit(
+            state,
+            experiment.advance,
+            total_steps=steps,
+            steps_per_epoch=experiment.order.steps_per_epoch,
+            log_every=min(experiment.order.steps_per_epoch, 100),
+            evaluate_every=config.evaluate_every * experiment.order.steps_per_epoch,
+            evaluate=lambda state: experiment.evaluator(state.variables, experiment.data.val)[0],
+            schedule=experiment.schedule,
+            checkpoints=checkpoints,
+            log=log,
+            progress=bar,
+            max_nonfinite=config.max_nonfinite,
+        )
+    best = checkpoints.best_step()
+    variables = checkpoints.restore(best, state).variables
+    checkpoints.close()
+    return conclude(config, experiment, variables, best)
+
+
+def conclude(config: Config, experiment: Experiment, variables: Any, step: int) -> dict[str, Any]:
+    """Scores the best state on the test split, and writes its weights, the report, and the result last."""
+    directory, data = config.directory, experiment.data
+    scores, _ = experiment.evaluator(variables, data.val)
+    test_scores, probabilities = experiment.evaluator(variables, data.test)
+    result = {
+        "step": step,
+        **{f"val_{k}": v for k, v in scores.items()},
+        **{f"test_{k}": v for k, v in test_scores.items()},
+    }
+    jv.save_weights(experiment.model, variables, directory / "weights.safetensors", overwrite=True)
+    write_json(directory / "model.json", describe(config, experiment))
+    records = read_metrics(directory / "metrics.jsonl")
+    report.write_report(
+        directory,
+        title=f"{config.model} on {config.data}",
+        summary={
+            "test accuracy": f"{test_scores['accuracy']:.2%}",
+            "validation accuracy": f"{scores['accuracy']:.2%}",
+            "best step": f"{step:,} of {config.epochs * experiment.order.steps_per_epoch:,}",
+        },
+        config=flatten(to_json(config)),
+        records=records,
+        figures={"Learning curves": figures.learning_curves(records)} | draw(experiment, variables, probabilities),
+    )
+    write_json(directory / "result.json", result)
+    return result
+
+
+def describe(config: Config, experiment: Experiment) -> dict[str, Any]:
+    """What `train.predict` needs beside the weights."""
+    return {
+        "model": config.model,
+        "in_channels": experiment.data.shape[-1],
+        "image_size": config.image_size,
+        "classes": experiment.data.classes,
+        **dataclasses.asdict(experiment.preprocessing),
+    }
+
+
+def draw(experiment: Experiment, variables: Any, probabilities: np.ndarray) -> dict[str, Figure]:
+    """Draws what a classifier gets wrong, and what its first layer sees."""
+    test, model = experiment.data.test, experiment.model
+    predictions = probabilities.argmax(-1)
+    counts = np.zeros((len(experiment.data.classes),) * 2, int)
+    np.add.at(counts, (test.labels, predictions), 1)
+    image = experiment.preprocessing(test.images[:1])
+    maps = model.apply(variables, image, train=False, capture_intermediates=True, mutable=["intermediates"])
+    return {
+        "Confusion matrix of the test split": figures.confusion_matrix(counts, experiment.data.classes),
+    }
+
+
+def main() -> None:
+    """Trains as the command line says."""
+    with exit_on(ValueError):
+        config = tyro.cli(Config, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))
+    with exit_on(ValueError, OSError):
+        experiment = build(config)
+    with exit_on(RunError, CheckpointError, NonFiniteLossError):
+        result = train(config, experiment)
+    print(f"test accuracy {result['test_accuracy']:.2%}")
+
+
+if __name__ == "__main__":
+    main()

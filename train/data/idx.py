@@ -61,7 +61,9 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
         raise ValueError(f"{path} is no IDX file of unsigned bytes with {axes} axes: it begins {content[:4].hex()}")
     shape = np.frombuffer(content, ">u4", axes, offset=4).astype(int)
     if len(content) - header != np.prod(shape):
-        raise ValueError(f"{path} should hold {tuple(map(int, shape))} bytes after its header, it holds {len(content) - header}")
+        raise ValueError(
+            f"{path} should hold {tuple(map(int, shape))} bytes after its header, it holds {len(content) - header}"
+        )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 

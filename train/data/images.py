@@ -4,7 +4,10 @@ Shapes: N images, H height, W width, C channels.
 """
 
 import dataclasses
+from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -92,3 +95,36 @@ def stratified_split(labels: np.ndarray, shares: tuple[float, ...], seed: int = 
         for part, piece in zip(parts, np.split(members, ends[:-1]), strict=True):
             part.append(piece)
     return [np.sort(np.concatenate(part)) for part in parts]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """From pixels 0..255 to what a model is trained on.
+
+    Attributes:
+        mean, std: of each channel [C], of pixels scaled to 0..1.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: jax.Array) -> jax.Array:  # [N, H, W, C] -> [N, H, W, C]
+        """Returns images of mean 0 and standard deviation 1."""
+        return self.normalize(images.astype(jnp.float32) / 255)
+
+    def normalize(self, images: jax.Array) -> jax.Array:  # [N, H, W, C] -> [N, H, W, C]
+        """The same for images already scaled to 0..1."""
+        return (images - jnp.array(self.mean)) / jnp.array(self.std)
+
+
+def read_image(path: Path, channels: int, size: int) -> np.ndarray:  # [size, size, channels]
+    """Reads an image file as the training images were: grey or RGB, resized bilinearly.
+
+    Raises:
+        ValueError: the file is no image that Pillow can read.
+    """
+    try:
+        with Image.open(path) as image:
+            return resize(np.asarray(image.convert("L" if channels == 1 else "RGB")), size)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error

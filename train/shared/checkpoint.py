@@ -60,10 +60,12 @@ class Checkpoints:
         self.finish()
         known = set(self.steps())
         saved = [c for c in self._checkpointer.checkpoints if c.step in known and c.metrics]
-        scored = [(c.metrics[self._best], c.step) for c in saved]
-        if not scored:
-            raise CheckpointError(f"{self.directory} holds no checkpoint yet")
-        return max(scored)[1]
+        return self._last([step for _, step in sorted((c.metrics[self._best], c.step) for c in saved)])
+
+    def latest_step(self) -> int:
+        """The step of the latest checkpoint."""
+        self.finish()
+        return self._last(self.steps())
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None) -> None:
         """Starts to write the state of a step.
@@ -157,6 +159,11 @@ class Checkpoints:
         if steps:
             self._checkpointer.reload()
 
+    def _last(self, steps: list[int]) -> int:
+        if not steps:
+            raise CheckpointError(f"{self.directory} holds no whole checkpoint")
+        return steps[-1]
+
     def _manifest(self, step: int) -> Path:
         return self.directory / f"{step}.sha256.json"
 
@@ -188,4 +195,3 @@ def _digests(directory: Path) -> dict[str, str]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-

@@ -4,7 +4,6 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import optax
@@ -14,18 +13,11 @@ from train.shared.feed import Advance
 from train.shared.metrics import MetricsLog
 from train.shared.progress import Progress
 from train.shared.state import TrainState
+from train.shared.step import means
 
 
 class NonFiniteLossError(RuntimeError):
     """The loss was not finite for too many steps in a row."""
-
-
-def means(totals: dict[str, Any]) -> dict[str, float]:
-    """Divides sums over examples by their count; `skipped`, a number of steps, stays as it is."""
-    totals = {name: float(value) for name, value in totals.items()}
-    count, skipped = totals.pop("count"), totals.pop("skipped", 0.0)
-    result = {name: value / count if count else float("nan") for name, value in totals.items()}
-    return result | ({"skipped": skipped} if skipped else {})
 
 
 def fit(

@@ -123,7 +123,12 @@ def _decoupled(rule: Callable[..., optax.GradientTransformation], mask: str = "m
 
 def _lars(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     return optax.lars(
-        schedule, config.weight_decay, kernels, trust_ratio_mask=kernels, momentum=config.momentum, nesterov=config.nesterov
+        schedule,
+        config.weight_decay,
+        kernels,
+        trust_ratio_mask=kernels,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
     )
 
 

@@ -1,19 +1,24 @@
 """The directory of a run: what was asked for, and whether it can be gone on with.
 
-    config.json           the options
-    metrics.jsonl         one record a line; the same as TensorBoard events beside it
-    checkpoints/          the latest and the best state
-    weights.safetensors   the best weights, for `jaxvision.load_weights`
-    model.json            the model, its classes and the preprocessing of its images
-    result.json           the final scores; there once the run is complete
-    figures/ report.html  what the run did, to look at
+config.json           the options
+metrics.jsonl         one record a line; the same as TensorBoard events beside it
+checkpoints/          the latest and the best state
+weights.safetensors   the best weights, for `jaxvision.load_weights`
+model.json            the model, its classes and the preprocessing of its images
+result.json           the final scores; there once the run is complete
+figures/ report.html  what the run did, to look at
 """
 
+import contextlib
 import dataclasses
 import json
-import os
+import sys
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from train.shared.files import write_atomically
 
 # Options that change where a run happens, not what it computes: another value can go on with the same run.
 FREE = {"run_dir", "devices", "fsdp"}
@@ -61,6 +66,26 @@ def to_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
+def from_json(kind: type, values: dict[str, Any]) -> Any:
+    """Makes the dataclass `kind` of what `to_json` made of it.
+
+    Raises:
+        RunError: an option is unknown, as in a run of another version.
+    """
+    hints = typing.get_type_hints(kind)
+    if unknown := sorted(set(values) - set(hints)):
+        raise RunError(f"the config of the run has options that this version does not know: {', '.join(unknown)}")
+    return kind(**{name: _field(hints[name], value) for name, value in values.items()})
+
+
+def _field(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_json(hint, value)
+    if isinstance(value, list):
+        return tuple(value)
+    return Path(value) if isinstance(value, str) and Path in typing.get_args(hint) else value
+
+
 def flatten(config: dict[str, Any]) -> dict[str, Any]:
     """The options of nested groups in one dictionary, by their own names."""
     groups = [flatten(value) if isinstance(value, dict) else {name: value} for name, value in config.items()]
@@ -81,6 +106,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a JSON file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def exit_on(*errors: type[Exception]) -> Iterator[None]:
+    """Ends the program with the message of such an error, without a traceback: for errors that tell what to do."""
+    try:
+        yield
+    except errors as error:
+        sys.exit(f"error: {error}")

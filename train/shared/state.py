@@ -42,7 +42,8 @@ class TrainState:
 def create_state(
     variables: dict[str, Any], optimizer: optax.GradientTransformation, rng: jax.Array, *, average: bool = False
 ) -> TrainState:
-    """Returns the state before the first step, from a model's variables and a random key."""
+    """Returns the state before the first step, from copies of a model's variables and a random key."""
+    variables = jax.tree.map(jnp.copy, variables)  # steps donate the state: what the caller holds must stay
     params, model_state = variables["params"], {k: v for k, v in variables.items() if k != "params"}
     return TrainState(
         step=jnp.zeros((), jnp.int32),

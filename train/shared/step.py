@@ -52,9 +52,7 @@ def make_train_step(
         if after_update is not None:
             updated = after_update(updated)
         state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
-        metrics = jax.tree.map(
-            lambda m: jnp.where(finite, m, 0), metrics | {"gradient_norm": norm * metrics["count"]}
-        )
+        metrics = jax.tree.map(lambda m: jnp.where(finite, m, 0), metrics | {"gradient_norm": norm * metrics["count"]})
         state = state.replace(step=state.step + 1, nonfinite=jnp.where(finite, 0, state.nonfinite + 1))
         return state, metrics | {"skipped": 1 - finite.astype(jnp.int32)}
 
@@ -93,3 +91,11 @@ def _split(x: jax.Array, accumulate: int) -> jax.Array:  # [B, ...] -> [M, B/M, 
     if len(x) % accumulate:
         raise ValueError(f"a batch of {len(x)} does not divide into {accumulate} microbatches (accumulate)")
     return jnp.moveaxis(x.reshape(len(x) // accumulate, accumulate, *x.shape[1:]), 1, 0)
+
+
+def means(totals: dict[str, Any]) -> dict[str, float]:
+    """Divides sums over examples by their count; `skipped`, a number of steps, stays as it is."""
+    totals = {name: float(value) for name, value in totals.items()}
+    count, skipped = totals.pop("count"), totals.pop("skipped", 0.0)
+    result = {name: value / count if count else float("nan") for name, value in totals.items()}
+    return result | ({"skipped": skipped} if skipped else {})

@@ -1,0 +1,125 @@
+"""Schedules at points computed by hand; optimizers against torch's formulas or optax's own."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from train.shared.optimizer import OPTIMIZERS, SCHEDULES, OptimizerConfig, kernels, make_optimizer, make_schedule
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("constant", {0: 0.1, 10: 1.0, 99: 1.0}),
+        ("step", {4: 0.5, 10: 1.0, 49: 1.0, 50: 0.1, 74: 0.1, 75: 0.01, 99: 0.01}),
+        ("cosine", {9: 1.0, 10: 1.0, 55: 0.5, 32: 0.5 * (1 + np.cos(np.pi * 22 / 90)), 100: 0.0}),
+        ("polynomial", {10: 1.0, 55: 0.25, 100: 0.0}),
+    ],
+)
+def test_schedule(name, expected):
+    schedule = make_schedule(OptimizerConfig(schedule=name, learning_rate=1.0, warmup=0.1, power=2.0), 100)
+    for step, rate in expected.items():
+        np.testing.assert_allclose(schedule(step), rate, atol=1e-6, err_msg=f"step {step}")
+
+
+def test_every_named_optimizer_and_schedule_is_in_the_tables():
+    fields = {field.name: field.type for field in dataclasses.fields(OptimizerConfig)}
+    assert set(fields["optimizer"].__args__) == set(OPTIMIZERS)
+    assert set(fields["schedule"].__args__) == set(SCHEDULES)
+
+
+def minimized(name: str, **options) -> dict:
+    config = OptimizerConfig(optimizer=name, schedule="constant", warmup=0.0, **options)
+    optimizer = make_optimizer(config, make_schedule(config, 60))
+    params = {"kernel": jnp.full((2, 2, 3, 4), 2.0), "bias": jnp.full(4, 2.0)}
+    state = optimizer.init(params)
+
+    @jax.jit
+    def update(params, state):
+        updates, state = optimizer.update(params, state, params)  # gradient of half the squared norm
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(60):
+        params, state = update(params, state)
+    return params
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizer_halves_the_squared_norm_that_it_descends(name):
+    rate = {"lars": 1.0, "lion": 0.05}.get(name, 0.1)  # lars moves a kernel by a thousandth of its norm
+    params = minimized(name, learning_rate=rate, weight_decay=1e-3)
+    assert abs(params["kernel"]).max() < 2 / np.sqrt(2)
+    assert abs(params["bias"]).max() < 2 / np.sqrt(2)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_weight_decay_moves_kernels_alone(name):
+    config = OptimizerConfig(optimizer=name, schedule="constant", warmup=0.0, learning_rate=0.1, weight_decay=0.5)
+    optimizer = make_optimizer(config, make_schedule(config, 10))
+    params = {"kernel": jnp.full((2, 3), 2.0), "bias": jnp.full(3, 2.0)}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+    assert (np.asarray(updates["kernel"]) < 0).all()
+    np.testing.assert_array_equal(updates["bias"], 0)
+
+
+def test_sgd_with_nesterov_as_torch_documents_it():
+    config = OptimizerConfig(
+        optimizer="sgd",
+        schedule="constant",
+        warmup=0.0,
+        learning_rate=0.1,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=0.01,
+    )
+    optimizer = make_optimizer(config, make_schedule(config, 10))
+    p = np.array([[1.0, -2.0]])
+    params, velocity = {"kernel": jnp.array(p)}, np.zeros_like(p)
+    state = optimizer.init(params)
+    for gradient in ([[0.5, 1.0]], [[-1.0, 0.25]], [[0.1, 0.2]]):
+        updates, state = optimizer.update({"kernel": jnp.array(gradient)}, state, params)
+        params = optax.apply_updates(params, updates)
+        decayed = np.array(gradient) + 0.01 * p
+        velocity = 0.9 * velocity + decayed
+        p = p - 0.1 * (decayed + 0.9 * velocity)
+    np.testing.assert_allclose(params["kernel"], p, rtol=1e-6)
+
+
+def test_clipping_bounds_the_global_norm():
+    config = OptimizerConfig(
+        optimizer="sgd",
+        schedule="constant",
+        warmup=0.0,
+        learning_rate=1.0,
+        weight_decay=0.0,
+        momentum=0.0,
+        clip_norm=1.0,
+    )
+    optimizer = make_optimizer(config, make_schedule(config, 10))
+    params = {"a": jnp.zeros(2), "b": jnp.zeros((1, 1))}
+    updates, _ = optimizer.update({"a": jnp.array([3.0, 0.0]), "b": jnp.array([[4.0]])}, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["a"], [-0.6, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(updates["b"], [[-0.8]], rtol=1e-6)
+
+
+def test_mask():
+    assert kernels({"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}) == {"kernel": True, "bias": False}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("learning_rate", -1.0, "--learning-rate must be 0 or more, got -1.0"),
+        ("warmup", 1.0, "--warmup must be a share"),
+        ("ema", 1.0, "--ema must be between 0 and 1"),
+        ("accumulate", 0, "--accumulate must be 1 or more"),
+    ],
+)
+def test_bad_options_are_named(option, value, message):
+    with pytest.raises(ValueError, match=message):
+        OptimizerConfig(**{option: value})

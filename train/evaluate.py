@@ -1,0 +1,64 @@
+"""Scores a checkpoint of a classifier: `python -m train.evaluate runs/lenet5-digits-0`."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from train.classification import Config, build
+from train.shared.checkpoint import CheckpointError, Checkpoints
+from train.shared.run import RunError, exit_on, from_json, read_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Score a checkpoint of a classifier on a split of its data set."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """Directory of the run."""
+    checkpoint: Literal["best", "latest"] = "best"
+    """Which of its checkpoints."""
+    split: Literal["train", "val", "test"] = "test"
+    """Which split."""
+    data_dir: Path | None = None
+    """Directory of the data set, if it is not where it was in training."""
+    json: bool = False
+    """Print JSON."""
+
+
+def evaluate(options: Options) -> dict[str, float | int | str]:
+    """Returns the loss and the accuracy of a checkpoint.
+
+    Raises:
+        RunError, CheckpointError: there is no such run, or its checkpoint cannot be read.
+        ValueError, OSError: its data set cannot be read.
+    """
+    config = from_json(Config, read_json(options.run_dir / "config.json"))
+    # Where a run was trained does not bind where it is scored: one device, all of the parameters on it.
+    config = dataclasses.replace(config, data_dir=options.data_dir or config.data_dir, devices=1, fsdp=1)
+    directory = options.run_dir / "checkpoints"
+    if not directory.is_dir():
+        raise RunError(f"{options.run_dir} has no checkpoints yet")
+    experiment, checkpoints = build(config), Checkpoints(directory, best="val/accuracy")
+    step = checkpoints.best_step() if options.checkpoint == "best" else checkpoints.latest_step()
+    state = checkpoints.restore(step, experiment.state)
+    scores, _ = experiment.evaluator(state.variables, getattr(experiment.data, options.split))
+    return {"checkpoint": options.checkpoint, "step": step, "split": options.split, **scores}
+
+
+def main() -> None:
+    """Evaluates as the command line says."""
+    options = tyro.cli(Options, config=(tyro.conf.FlagCreatePairsOff,))
+    with exit_on(RunError, CheckpointError, ValueError, OSError):
+        scores = evaluate(options)
+    if options.json:
+        print(json.dumps(scores))
+    else:
+        print(f"{options.run_dir}: {scores['checkpoint']} checkpoint, step {scores['step']}, {scores['split']} split")
+        print(f"loss {scores['loss']:.4f}  accuracy {scores['accuracy']:.2%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Classifies image files: `python -m train.predict runs/lenet5-digits-0 photo.png folder/`.
+
+Shapes: N images, K classes.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+import jaxvision as jv
+from train.data.images import Preprocessing, read_image
+from train.shared.run import RunError, exit_on, read_json
+
+BATCH_SIZE = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Classify image files with a trained classifier."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """Directory of a complete run."""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Image files, and folders whose image files are taken, those of their subfolders too."""
+    top_k: int = 5
+    """How many classes to show for each image."""
+    json: bool = False
+    """Print one JSON object a line in place of a table."""
+
+
+class Classifier:
+    """A trained model with the preprocessing and the classes it was trained with."""
+
+    def __init__(self, run_dir: Path):
+        """Reads what a complete run has written.
+
+        Raises:
+            RunError: the run is not complete, or a file of it is damaged.
+        """
+        if not (run_dir / "result.json").exists():
+            raise RunError(f"{run_dir} holds no complete run (no result.json): train to the end first")
+        about = read_json(run_dir / "model.json")
+        self.classes, self.channels, self.size = about["classes"], about["in_channels"], about["image_size"]
+        model = jv.create_model(about["model"], num_classes=len(self.classes), in_channels=self.channels)
+        self._variables = jv.load_weights(model, run_dir / "weights.safetensors")
+        preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]))
+        logits = lambda variables, images: model.apply(variables, preprocessing(images), train=False)
+        self._probabilities = jax.jit(lambda variables, images: jax.nn.softmax(logits(variables, images)))
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Returns the probabilities [N, K] of images uint8 [N, size, size, channels]."""
+        batches = [images[first : first + BATCH_SIZE] for first in range(0, len(images), BATCH_SIZE)]
+        return np.concatenate([self._probabilities(self._variables, jnp.asarray(batch)) for batch in batches])
+
+
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """Returns the files named, and the image files in the folders named, sorted.
+
+    Raises:
+        ValueError: a path does not exist, or a folder holds no images.
+    """
+    suffixes = set(Image.registered_extensions())
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"{path} does not exist")
+        inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+        if not inside:
+            raise ValueError(f"{path} holds no image files")
+        found += inside
+    return found
+
+
+def predict(classifier: Classifier, paths: Iterable[Path], top_k: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Returns, for each image that can be read, its likeliest classes; and what is wrong with the others."""
+    images, read, failures = [], [], []
+    for path in paths:
+        try:
+            images.append(read_image(path, classifier.channels, classifier.size))
+            read.append(path)
+        except ValueError as error:
+            failures.append(str(error))
+    probabilities = classifier(np.stack(images)) if images else []
+    results = []
+    for path, row in zip(read, probabilities, strict=True):
+        best = np.argsort(-row)[:top_k]
+        top = [{"class": classifier.classes[i], "probability": float(row[i])} for i in best]
+        results.append({"file": str(path), "top": top})
+    return results, failures
+
+
+def table(results: list[dict[str, Any]]) -> Table:
+    """Lays predictions out, an image a row, the likeliest class first."""
+    grid = Table("file", *(f"{rank + 1}." for rank in range(len(results[0]["top"]))))
+    for result in results:
+        grid.add_row(result["file"], *(f"{top['class']}  {top['probability']:.1%}" for top in result["top"]))
+    return grid
+
+
+def main() -> None:
+    """Predicts as the command line says; the exit code is 1 if an image could not be read."""
+    options = tyro.cli(Options, config=(tyro.conf.FlagCreatePairsOff,))
+    with exit_on(RunError, ValueError):
+        if options.top_k < 1:
+            raise ValueError(f"--top-k must be 1 or more, got {options.top_k}")
+        paths = find_images(options.images)
+        results, failures = predict(Classifier(options.run_dir), paths, options.top_k)
+    if options.json:
+        print("\n".join(json.dumps(result) for result in results))
+    elif results:
+        Console().print(table(results))
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
