@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
 
 import jaxvision as jv
 from jaxvision.augment import random_affine
 from train.data import load_images
 from train.data.images import ImageSet, Preprocessing, Split
-from train.shared import report
+from train.shared import figures, report
 from train.shared.checkpoint import CheckpointError, Checkpoints
 from train.shared.feed import ShuffledOrder, resident
 from train.shared.loop import NonFiniteLossError, fit
@@ -27,7 +28,7 @@ from train.shared.mesh import batch_sharding, check_batch_size, make_mesh
 from train.shared.metrics import MetricsLog, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
-from train.shared.run import RunError, open_run, to_json, write_json
+from train.shared.run import RunError, exit_on, open_run, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step, means
 
@@ -66,7 +67,7 @@ class Config:
     """Devices over which each copy of the parameters is cut up."""
     run_dir: Path | None = None
     """Directory of the run; by default runs/<model>-<data>-<seed>. An unfinished run in it is gone on with."""
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     """Options of the optimizer."""
 
     def __post_init__(self):
@@ -264,12 +265,16 @@ def conclude(config: Config, experiment: Experiment, variables: Any, step: int) 
             "validation accuracy": f"{scores['accuracy']:.2%}",
             "best step": f"{step:,} of {config.epochs * experiment.order.steps_per_epoch:,}",
         },
-        config=flatten(to_json(config)),
+        config=to_json(config),
         records=records,
         figures={"Learning curves": figures.learning_curves(records)} | draw(experiment, variables, probabilities),
     )
     write_json(directory / "result.json", result)
     return result
+
+
+def _named(split: str, scores: dict[str, float]) -> dict[str, float]:
+    return {f"{split}_{name}": value for name, value in scores.items()}
 
 
 def describe(config: Config, experiment: Experiment) -> dict[str, Any]:
@@ -285,15 +290,39 @@ def describe(config: Config, experiment: Experiment) -> dict[str, Any]:
 
 def draw(experiment: Experiment, variables: Any, probabilities: np.ndarray) -> dict[str, Figure]:
     """Draws what a classifier gets wrong, and what its first layer sees."""
-    test, model = experiment.data.test, experiment.model
-    predictions = probabilities.argmax(-1)
-    counts = np.zeros((len(experiment.data.classes),) * 2, int)
+    test, classes = experiment.data.test, experiment.data.classes
+    predictions, confidences = probabilities.argmax(-1), probabilities.max(-1)
+    counts = np.zeros((len(classes), len(classes)), int)
     np.add.at(counts, (test.labels, predictions), 1)
     image = experiment.preprocessing(test.images[:1])
-    maps = model.apply(variables, image, train=False, capture_intermediates=True, mutable=["intermediates"])
+    kernel, maps = jax.device_get(first_convolution(experiment.model, variables, image))
     return {
-        "Confusion matrix of the test split": figures.confusion_matrix(counts, experiment.data.classes),
+        "Confusion matrix of the test split": figures.confusion_matrix(counts, classes),
+        "The wrong answers it is surest of": figures.wrong_images(
+            test.images, test.labels, predictions, confidences, classes
+        ),
+        "Filters of the first layer": figures.filters(kernel),
+        f"Its feature maps on an image of class {classes[test.labels[0]]}": figures.feature_maps(maps[0]),
     }
+
+
+def first_convolution(model: nn.Module, variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the kernel [h, w, C, F] of the convolution that a model applies first, and its output [N, H, W, F]."""
+    found = []
+
+    def record(method, args, kwargs, context):
+        output = method(*args, **kwargs)
+        if isinstance(context.module, nn.Conv) and context.method_name == "__call__":
+            found.append((context.module.variables["params"]["kernel"], output))
+        return output
+
+    def run(variables, images):
+        found.clear()
+        with nn.intercept_methods(record):
+            model.apply(variables, images, train=False)
+        return found[0]
+
+    return jax.jit(run)(variables, images)
 
 
 def main() -> None:

@@ -64,7 +64,10 @@ def fit(
             _check_finite(state, max_nonfinite, checkpoints)
             elapsed = time.perf_counter() - begun
             record = {f"train/{name}": value for name, value in means(totals).items()}
-            record |= {"learning_rate": float(schedule(step - 1)), "images_per_second": totals["count"] / elapsed}
+            record |= {
+                "learning_rate": float(schedule(step - 1)),
+                "images_per_second": float(totals["count"]) / elapsed,
+            }
             if due := step % evaluate_every == 0 or step == total_steps:
                 metrics = {f"val/{name}": value for name, value in evaluate(state).items()}
                 checkpoints.save(step, state, metrics)

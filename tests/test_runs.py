@@ -1,0 +1,182 @@
+"""Whole runs, as a user starts them: killed, stopped, gone on with, repeated, asked wrongly."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = os.environ | {"JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+SHORT = ["--epochs", "8", "--evaluate-every", "2", "--batch-size", "64"]
+
+
+def start(module: str, *arguments: object, **options) -> subprocess.Popen:
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=ENVIRONMENT, cwd=ROOT, **pipes, **options)
+
+
+def call(module: str, *arguments: object, code: int = 0) -> tuple[str, str]:
+    process = start(module, *arguments)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == code, err
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory) -> Path:
+    """A complete short run."""
+    directory = tmp_path_factory.mktemp("runs") / "whole"
+    out, _ = call("train.classification", *SHORT, "--run-dir", directory)
+    assert out.splitlines()[-1].startswith("test accuracy ")
+    return directory
+
+
+def wait_for_checkpoint(process: subprocess.Popen, directory: Path, step: int) -> None:
+    while not (directory / "checkpoints" / f"{step}.sha256.json").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.005)
+
+
+def records(directory: Path) -> list[dict]:
+    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "images_per_second"} for line in lines]
+
+
+def assert_same_run(directory: Path, other: Path) -> None:
+    """The same bits: weights, every logged number, the scores."""
+    ours, theirs = load_file(directory / "weights.safetensors"), load_file(other / "weights.safetensors")
+    assert set(ours) == set(theirs)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    assert records(directory) == records(other)
+    assert (directory / "result.json").read_text() == (other / "result.json").read_text()
+
+
+def test_a_run_killed_twice_ends_with_the_bits_of_one_that_was_not(run_dir, tmp_path):
+    directory = tmp_path / "killed"
+    for step in (32, 64):
+        process = start("train.classification", *SHORT, "--run-dir", directory)
+        wait_for_checkpoint(process, directory, step)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    out, _ = call("train.classification", *SHORT, "--run-dir", directory)
+    assert "going on after step" in out
+    assert_same_run(directory, run_dir)
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on(run_dir, tmp_path):
+    directory = tmp_path / "stopped"
+    process = start("train.classification", *SHORT, "--run-dir", directory)
+    wait_for_checkpoint(process, directory, 32)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    step = int(err.split("stopped by SIGTERM at step ")[1].split(",")[0])
+    assert (directory / "checkpoints" / str(step)).is_dir()
+    out, _ = call("train.classification", *SHORT, "--run-dir", directory)
+    assert f"going on after step {step} of 128" in out
+    assert_same_run(directory, run_dir)
+
+
+def test_a_run_leaves_what_it_promises(run_dir):
+    assert json.loads((run_dir / "config.json").read_text())["model"] == "lenet5"
+    logged = records(run_dir)
+    assert [record["step"] for record in logged] == [16 * (i + 1) for i in range(8)]
+    assert [record["step"] for record in logged if "val/accuracy" in record] == [32, 64, 96, 128]
+    assert list(run_dir.glob("events.out.tfevents.*"))
+    assert len(list((run_dir / "figures").glob("*.png"))) == 5
+    assert "<html" in (run_dir / "report.html").read_text()
+    result = json.loads((run_dir / "result.json").read_text())
+    assert result["test_accuracy"] > 0.9
+
+
+def test_a_complete_run_is_not_run_again(run_dir):
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    out, _ = call("train.classification", *SHORT, "--run-dir", run_dir)
+    assert "is complete" in out
+    assert out.splitlines()[-1].startswith("test accuracy ")
+    assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == before
+
+
+def test_a_directory_of_another_run_is_refused(run_dir):
+    _, err = call("train.classification", *SHORT, "--learning-rate", "0.5", "--run-dir", run_dir, code=1)
+    assert "learning_rate: 0.003 there, 0.5 asked for" in err
+    assert "another --run-dir" in err
+
+
+def test_a_directory_with_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    _, err = call("train.classification", *SHORT, "--run-dir", tmp_path, code=1)
+    assert f"{tmp_path} is not empty and not a run" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_evaluate_gives_the_score_of_the_run(run_dir):
+    out, _ = call("train.evaluate", run_dir, "--json")
+    result, scores = json.loads((run_dir / "result.json").read_text()), json.loads(out)
+    assert scores["step"] == result["step"]
+    assert scores["accuracy"] == result["test_accuracy"]
+    assert scores["loss"] == pytest.approx(result["test_loss"], rel=1e-6)
+
+
+def test_predict_reads_files_and_folders_and_names_what_it_cannot(run_dir, tmp_path):
+    from train.data.digits import load
+
+    digits = load(None, 32).test
+    for i in range(12):
+        Image.fromarray(digits.images[i, :, :, 0]).save(tmp_path / f"{i:02}-{digits.labels[i]}.png")
+    (tmp_path / "torn.png").write_bytes((tmp_path / "00-0.png").read_bytes()[:40])
+    out, err = call("train.predict", run_dir, tmp_path, "--top-k", "3", "--json", code=1)
+    results = [json.loads(line) for line in out.splitlines()]
+    right = sum(result["top"][0]["class"] == Path(result["file"]).stem[-1] for result in results)
+    assert (len(results), len(results[0]["top"])) == (12, 3)
+    assert right >= 11
+    assert f"error: {tmp_path / 'torn.png'} cannot be read as an image" in err
+    out, _ = call("train.predict", run_dir, tmp_path / f"00-{digits.labels[0]}.png")
+    assert "%" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "lenet"], "unknown model 'lenet'; did you mean lenet5"),
+        (["--data", "digit"], "unknown data set 'digit'; did you mean digits"),
+        (["--image-size", "28"], "--model lenet5 cannot take --data digits: the model takes images of 32x32 pixels"),
+        (["--batch-size", "2000"], "--batch-size 2000 is larger than the training set of 1078 examples"),
+        (["--devices", "3"], "--devices 3: this machine has 1 cpu device"),
+        (["--data", "mnist"], "needs --data-dir"),
+        (["--learning-rate", "-1"], "--learning-rate must be 0 or more"),
+        (["--epochs", "0"], "--epochs must be 1 or more"),
+    ],
+)
+def test_bad_options_are_named_before_anything_is_written(arguments, message, tmp_path, capsys, monkeypatch):
+    from train import classification
+
+    monkeypatch.setattr(sys, "argv", ["train.classification", *arguments, "--run-dir", str(tmp_path / "run")])
+    if "--devices" not in arguments:
+        monkeypatch.setattr(sys, "argv", [*sys.argv, "--devices", "1"])
+    message = message.replace("1 cpu", "8 cpu")
+    if "--devices" in arguments:
+        monkeypatch.setattr(sys, "argv", [*sys.argv, "--devices", "9"])
+        message = message.replace("--devices 3", "--devices 9")
+    with pytest.raises(SystemExit) as stop:
+        classification.main()
+    assert message in str(stop.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_checkpoint(tmp_path):
+    directory = tmp_path / "run"
+    arguments = ["--learning-rate", "1e30", "--optimizer", "sgd", "--warmup", "0.5", "--max-nonfinite", "5"]
+    _, err = call("train.classification", *SHORT, *arguments, "--run-dir", directory, code=1)
+    assert "not finite in the" in err
+    assert "last good checkpoint:" in err
