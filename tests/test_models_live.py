@@ -1,0 +1,65 @@
+"""The reference implementations themselves: whether the stored results are theirs, and ours on other images."""
+
+import numpy as np
+import pytest
+
+import jaxvision as jv
+from jaxvision.weights import from_foreign, to_foreign
+from tests.reference import cases
+from tests.reference.stored import read
+
+torch = pytest.importorskip("torch")
+timm = pytest.importorskip("timm")
+torchvision = pytest.importorskip("torchvision")
+torch_results = pytest.importorskip("tests.reference.torch_results")
+
+pytestmark = pytest.mark.reference
+
+SAME = 1e-8  # between versions of PyTorch, in float64
+RELATIVE = 1e-4  # between float32 of ours and theirs
+IMAGES = np.random.RandomState(7).uniform(-2, 2, (3, 75, 98, 3)).astype(np.float32)  # neither square nor divisible
+
+
+def assert_same(computed, stored):
+    assert computed.count == stored.count
+    assert computed.shapes == stored.shapes
+    np.testing.assert_allclose(computed.logits, stored.logits, rtol=0, atol=SAME * stored.logits.std())
+    assert set(computed.fingerprints) == set(stored.fingerprints)
+    for name, fingerprint in stored.fingerprints.items():
+        np.testing.assert_allclose(computed.fingerprints[name], fingerprint, rtol=0, atol=SAME * fingerprint[0])
+
+
+@pytest.mark.parametrize("name", cases.INFERENCE)
+def test_stored_inference(name):
+    assert_same(torch_results.inference_results(name), read(cases.inference_file(name)))
+
+
+@pytest.mark.parametrize("name", cases.TRAINING)
+def test_stored_training(name):
+    assert_same(torch_results.training_results(name), read(cases.training_file(name)))
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "build"),
+    [
+        ("resnet18", "torchvision", torchvision.models.resnet18),
+        ("resnet50", "torchvision", torchvision.models.resnet50),
+        ("resnet18", "timm", lambda: timm.create_model("resnet18")),
+        ("resnetv2_18", "timm", lambda: timm.create_model("resnetv2_18")),
+        ("resnetv2_50", "timm", lambda: timm.create_model("resnetv2_50")),
+    ],
+)
+def test_weights_of_the_library_as_it_draws_them(name, layout, build):
+    """Loads a model as the library initialises it, and gives it the same weights back."""
+    torch.manual_seed(0)
+    network, model = build().eval(), jv.create_model(name)
+    state = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
+    variables = from_foreign(model, state)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(IMAGES).permute(0, 3, 1, 2)).numpy()
+    logits = np.asarray(model.apply(variables, IMAGES, train=False))
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=RELATIVE * expected.std())
+
+    arrays = to_foreign(model, variables, layout)
+    build().load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()}, strict=True)
+    assert all(np.array_equal(arrays[key], state[key]) for key in state)
