@@ -163,8 +163,9 @@ def wrong_images(
     wrong = wrong[np.argsort(-confidences[wrong], kind="stable")][:MOST_IMAGES]
     if not len(wrong):
         return _sentence("No image is classified wrongly.")
-    columns, rows = 8, math.ceil(len(wrong) / 8)
-    figure = Figure((WIDTH, 1.9 * rows))
+    columns = min(len(wrong), 8)
+    rows = math.ceil(len(wrong) / columns)
+    figure = Figure((WIDTH / 8 * columns, 1.9 * rows))
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     figure.subplots_adjust(left=0.005, right=0.995, bottom=0.15 / rows, top=1 - 0.15 / rows, wspace=0.06, hspace=0.45)
     for axes in cells:

@@ -1,6 +1,7 @@
 """How far a run is: a bar in a terminal, now and then a line of text anywhere else."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ def progress(total_steps: int, description: str, *, start: int = 0) -> Iterator[
         start: the step that the run goes on from.
     """
     if not sys.stderr.isatty():
-        yield _Lines(total_steps, description, start)
+        yield _Lines(total_steps, description)
         return
     with Live(console=Console(stderr=True)) as live:
         yield _Bar(total_steps, description, start, live)
@@ -45,17 +46,26 @@ def progress(total_steps: int, description: str, *, start: int = 0) -> Iterator[
 class _Lines:
     """A line for each evaluation, and for each ten seconds without one."""
 
-    def __init__(self, total_steps: int, description: str, start: int):
-        self._total_steps, self._description, self._start = total_steps, description, start
-        self._begun, self._last_line = time.monotonic(), -SECONDS_BETWEEN_LINES
+    def __init__(self, total_steps: int, description: str):
+        self._total_steps, self._description = total_steps, description
+        self._first: tuple[int, float] | None = None  # step and time of the first update: compilation lies before it
+        self._last_line = -math.inf
 
     def update(self, step: int, **values: float) -> None:
-        elapsed = time.monotonic() - self._begun
+        now = time.monotonic()
+        self._first = self._first or (step, now)
         evaluated = any(name.startswith("val/") for name in values)
-        if evaluated or elapsed - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = elapsed
-            left = timedelta(seconds=round(elapsed * (self._total_steps - step) / max(step - self._start, 1)))
-            self.print(f"{self._description}  step {step}/{self._total_steps}  {_line(values)}  {left} left")
+        if evaluated or now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            left = self._time_left(step, now)
+            self.print(f"{self._description}  step {step}/{self._total_steps}  {_line(values)}{left}")
+
+    def _time_left(self, step: int, now: float) -> str:
+        first_step, first_time = self._first
+        if step == first_step:
+            return ""
+        seconds = (now - first_time) * (self._total_steps - step) / (step - first_step)
+        return f"  {timedelta(seconds=round(seconds))} left"
 
     def print(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
