@@ -24,7 +24,7 @@ def from_foreign(
     layout: str | None = None,
     new_head: jax.Array | None = None,
     *,
-    dtype: DTypeLike = jnp.float32,
+    dtype: DTypeLike = np.float32,
 ) -> dict[str, Any]:
     """Fills the variables of a model from named arrays, each of which must be used.
 
@@ -53,7 +53,8 @@ def from_foreign(
     flat = {entry.path: entry.read([np.asarray(arrays[key]) for key in entry.keys]) for entry in entries}
     if new_head is not None:
         flat |= flatten_dict(_draw_head(model, new_head))
-    return unflatten_dict({path: jnp.array(array, dtype) for path, array in flat.items()})  # copies, unlike asarray
+    # The copy is NumPy's: jnp.array reads its argument some time after it has returned.
+    return unflatten_dict({path: jnp.asarray(np.array(array, dtype, order="C")) for path, array in flat.items()})
 
 
 def to_foreign(
@@ -68,7 +69,7 @@ def to_foreign(
         dtype: of the arrays; each BatchNorm's `num_batches_tracked` is an int64 zero, as strict loading wants it.
 
     Returns:
-        C-contiguous arrays by key.
+        C-contiguous arrays by key; they share no memory with `variables`.
 
     Raises:
         WeightsError: the layout is unknown, or the variables are not the model's: all differences by name.
@@ -82,7 +83,7 @@ def to_foreign(
     arrays: dict[str, np.ndarray] = {}
     for entry in names.entries:
         parts = entry.write(np.asarray(flat[entry.path]))
-        arrays |= {key: np.asarray(part, dtype, order="C") for key, part in parts.items()}
+        arrays |= {key: np.array(part, dtype, order="C") for key, part in parts.items()}
     return arrays | {key: np.zeros((), np.int64) for key in names.counters}
 
 
@@ -91,7 +92,7 @@ def _in_head(entry: Entry) -> bool:
 
 
 def _draw_head(model: nn.Module, key: jax.Array) -> dict[str, Any]:
-    """Draws the head as `init` with that key does; compiled, so that nothing else is computed."""
+    """Draws the head alone, as `init` with that key does up to rounding: it is compiled otherwise."""
     example = zeros_like_example(model)
     return jax.jit(lambda key: {"params": {"head": model.init(key, example, train=False)["params"]["head"]}})(key)
 
@@ -152,13 +153,10 @@ def _report(layout: str, differences: Differences) -> str:
 
 
 def _head_hint(names: NameMap, differences: Differences, arrays: Mapping[str, Any]) -> str:
-    """Tells how to load a file whose head is another, where the head is among the differences."""
+    """Tells what to do where the head is among the differences."""
     if not any(key in keys for key in names.head_keys for keys in differences.values()):
         return ""
     bias = names.head_keys[-1]
     ours = next(entry.shape[0] for entry in names.entries if bias in entry.keys)
-    theirs = f"has {len(arrays[bias])}" if np.ndim(arrays.get(bias)) == 1 else "does not have as many"
-    return (
-        f"\nThe model has {ours} classes, the file {theirs}: "
-        "new_head=jax.random.key(...) draws a new head in place of the file's"
-    )
+    theirs = len(arrays[bias]) if np.ndim(arrays.get(bias)) == 1 else "none"
+    return f"\nclasses: {ours} in the model, {theirs} in the file; new_head=jax.random.key(...) draws a new head"
