@@ -28,7 +28,7 @@ from train.shared.mesh import batch_sharding, check_batch_size, make_mesh
 from train.shared.metrics import MetricsLog, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
-from train.shared.run import RunError, exit_on, open_run, to_json, write_json
+from train.shared.run import RunError, check_run, exit_on, start_run, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step, means
 
@@ -213,13 +213,11 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         The scores of the best checkpoint, as in `result.json`.
 
     Raises:
-        RunError: the directory of the run cannot be used.
+        RunError: the directory of the run cannot be written to.
         CheckpointError, NonFiniteLossError: see `fit`.
     """
     directory, steps = config.directory, config.epochs * experiment.order.steps_per_epoch
-    if result := open_run(directory, config):
-        print(f"{directory} is complete: give another --run-dir, or another --seed, to train anew")
-        return result
+    start_run(directory, config)
     checkpoints = Checkpoints(directory / "checkpoints", best="val/accuracy")
     start, state = checkpoints.restore_latest(experiment.state) or (0, experiment.state)
     print(f"{directory}: " + (f"going on after step {start} of {steps}" if start else f"{steps} steps"))
@@ -327,12 +325,17 @@ def first_convolution(model: nn.Module, variables: Any, images: jax.Array) -> tu
 
 def main() -> None:
     """Trains as the command line says."""
-    with exit_on(ValueError):
-        config = tyro.cli(Config, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))
-    with exit_on(ValueError, OSError):
-        experiment = build(config)
-    with exit_on(RunError, CheckpointError, NonFiniteLossError):
-        result = train(config, experiment)
+    config = tyro.cli(
+        Config, prog="python -m train.classification", config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    )
+    with exit_on(RunError, ValueError, OSError):
+        result = check_run(config.directory, config)
+        experiment = None if result else build(config)
+    if experiment:
+        with exit_on(RunError, CheckpointError, NonFiniteLossError, OSError):
+            result = train(config, experiment)
+    else:
+        print(f"{config.directory} is complete: give another --run-dir, or another --seed, to train anew")
     print(f"test accuracy {result['test_accuracy']:.2%}")
 
 

@@ -50,7 +50,7 @@ def evaluate(options: Options) -> dict[str, float | int | str]:
 
 def main() -> None:
     """Evaluates as the command line says."""
-    options = tyro.cli(Options, config=(tyro.conf.FlagCreatePairsOff,))
+    options = tyro.cli(Options, prog="python -m train.evaluate", config=(tyro.conf.FlagCreatePairsOff,))
     with exit_on(RunError, CheckpointError, ValueError, OSError):
         scores = evaluate(options)
     if options.json:

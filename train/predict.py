@@ -110,7 +110,7 @@ def table(results: list[dict[str, Any]]) -> Table:
 
 def main() -> None:
     """Predicts as the command line says; the exit code is 1 if an image could not be read."""
-    options = tyro.cli(Options, config=(tyro.conf.FlagCreatePairsOff,))
+    options = tyro.cli(Options, prog="python -m train.predict", config=(tyro.conf.FlagCreatePairsOff,))
     with exit_on(RunError, ValueError):
         if options.top_k < 1:
             raise ValueError(f"--top-k must be 1 or more, got {options.top_k}")

@@ -28,28 +28,25 @@ class RunError(RuntimeError):
     """A run directory cannot be used as asked; the message says what to do."""
 
 
-def open_run(directory: Path, config: Any) -> dict[str, Any] | None:
-    """Creates the directory of a run, or checks that it is one of the same options.
+def check_run(directory: Path, config: Any) -> dict[str, Any] | None:
+    """Checks, touching nothing, that a directory can be used for a run.
 
     Args:
-        directory: created if need be.
-        config: a dataclass; written to `config.json`.
+        directory: of the run; it may not exist yet.
+        config: a dataclass, the options asked for.
 
     Returns:
         The result of the run if it is complete, None if it is to be started or gone on with.
 
     Raises:
-        RunError: the directory holds something else, or a run of other options; nothing is touched then.
+        RunError: the directory holds something else, or a run of other options; the message says what to do.
     """
-    asked = flatten(to_json(config))
     file = directory / "config.json"
     if not file.exists():
         if directory.exists() and any(directory.iterdir()):
             raise RunError(f"{directory} is not empty and not a run (it has no config.json): choose another --run-dir")
-        directory.mkdir(parents=True, exist_ok=True)
-        write_json(file, to_json(config))
         return None
-    there = flatten(read_json(file))
+    there, asked = flatten(read_json(file)), flatten(to_json(config))
     differing = [name for name in {**there, **asked} if name not in FREE and there.get(name) != asked.get(name)]
     if differing:
         lines = [f"  {name}: {there.get(name)!r} there, {asked.get(name)!r} asked for" for name in differing]
@@ -59,6 +56,13 @@ def open_run(directory: Path, config: Any) -> dict[str, Any] | None:
         )
     result = directory / "result.json"
     return read_json(result) if result.exists() else None
+
+
+def start_run(directory: Path, config: Any) -> None:
+    """Creates the directory of a run with its `config.json`; one that is gone on with stays as it is."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if not (directory / "config.json").exists():
+        write_json(directory / "config.json", to_json(config))
 
 
 def to_json(config: Any) -> dict[str, Any]:
