@@ -1,0 +1,79 @@
+"""Initial variables against the rules of the papers and of torchvision (torchvision/models/resnet.py, 0.28)."""
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+import jaxvision as jv
+
+SIGMAS = 5  # of the estimate: with fixed keys a rare deviation is not met again
+
+
+def initial(name, seed=0, **options):
+    variables = jv.init(jv.create_model(name, **options), jax.random.key(seed))
+    return {"/".join(path): np.asarray(leaf) for path, leaf in flatten_dict(variables).items()}
+
+
+def assert_normal(values, std):
+    uncertainty = std / np.sqrt(values.size)
+    assert abs(values.mean()) < SIGMAS * uncertainty
+    assert abs(values.std() - std) < SIGMAS * uncertainty / np.sqrt(2)
+    share = 0.0455  # of a normal distribution beyond two standard deviations; 0 of a uniform one
+    assert abs((np.abs(values) > 2 * std).mean() - share) < SIGMAS * np.sqrt(share / values.size)
+
+
+def assert_uniform(values, bound):
+    assert np.abs(values).max() <= bound
+    uncertainty = bound / np.sqrt(3 * values.size)
+    assert abs(values.mean()) < SIGMAS * uncertainty
+    assert abs(np.abs(values).mean() - bound / 2) < SIGMAS * uncertainty
+
+
+@pytest.mark.parametrize(
+    ("name", "fan_axis", "options"),
+    [
+        ("resnet18", -1, {}),  # torchvision: fan_out
+        ("resnet50", -1, {"depths": (1, 1, 1, 1)}),
+        ("resnetv2_50", -1, {"depths": (1, 1, 1, 1)}),
+        ("resnet20", -2, {}),  # He et al., 2015, as the CIFAR networks cite it: fan_in
+        ("preact_resnet20", -2, {}),
+    ],
+)
+def test_residual_networks(name, fan_axis, options):
+    variables = initial(name, **options)
+    heads = {path: variables.pop(path) for path in ("params/head/kernel", "params/head/bias")}
+    for values in heads.values():
+        assert_uniform(values, len(heads["params/head/kernel"]) ** -0.5)
+    for path, values in variables.items():
+        if path.endswith("kernel"):  # [H, W, I, O]
+            assert_normal(values, np.sqrt(2 / (values.shape[0] * values.shape[1] * values.shape[fan_axis])))
+        else:
+            assert (values == (1 if path.endswith(("scale", "var")) else 0)).all(), path
+
+
+def test_lenet5():
+    variables = initial("lenet5")
+    fan_ins = {"backbone/c1": 25, "backbone/c3": 150, "backbone/c5": 400, "backbone/f6": 120, "head": 84}
+    assert set(variables) == {f"params/{layer}/{leaf}" for layer in fan_ins for leaf in ("kernel", "bias")}
+    for path, values in variables.items():
+        assert_uniform(values, 2.4 / fan_ins[path.removeprefix("params/").rpartition("/")[0]])
+
+
+def test_key_decides_every_value():
+    first, again, other = initial("resnet8"), initial("resnet8"), initial("resnet8", seed=1)
+    assert all(np.array_equal(first[path], again[path]) for path in first)
+    drawn = [path for path in first if path.endswith("kernel") or path == "params/head/bias"]
+    assert not any((first[path] == other[path]).any() for path in drawn)
+
+
+def test_layers_draw_independently():
+    variables = initial("resnet20")
+    kernels = [values for path, values in variables.items() if values.shape == (3, 3, 16, 16)]
+    correlations = np.corrcoef([kernel.ravel() for kernel in kernels]) - np.eye(len(kernels))
+    assert len(kernels) == 6
+    assert np.abs(correlations).max() < SIGMAS / np.sqrt(kernels[0].size)
+
+
+def test_variables_are_float32_whatever_the_type_of_the_computation():
+    assert {values.dtype for values in initial("resnet8", dtype="bfloat16").values()} == {np.dtype("float32")}

@@ -1,0 +1,85 @@
+"""bfloat16 computation: near the float32 one, with parameters, statistics and sums kept in float32."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxvision as jv
+from jaxvision.initialize import abstract_variables
+from jaxvision.weights import from_foreign
+from tests.reference import cases
+from tests.reference.random_values import random_images, random_weights
+from tests.reference.stored import read
+
+EPSILON = 2.0**-8  # of bfloat16
+ONE_OF_EACH_KIND = [
+    "lenet5", "resnet18", "resnet50", "plain18", "resnetv2_18", "resnetv2_50", "resnet8", "plain8", "preact_resnet20",
+]  # fmt: skip
+one_of_each_kind = pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
+
+
+def bfloat16_model(name):
+    return jv.create_model(name, num_classes=cases.NUM_CLASSES, dtype=jnp.bfloat16)
+
+
+@one_of_each_kind
+def test_logits_are_near_those_of_the_reference(name):
+    case, expected = cases.INFERENCE[name], read(cases.inference_file(name))
+    model = bfloat16_model(name)
+    variables = from_foreign(model, random_weights(expected.shapes, case.damped), case.layout)
+    images = random_images(2, case.image).transpose(0, 2, 3, 1)
+    logits = model.apply(variables, images, train=False)
+    assert logits.dtype == jnp.bfloat16
+    error = np.asarray(logits, np.float64) - expected.logits
+    assert np.sqrt(np.mean(error**2)) < 4 * EPSILON * expected.logits.std()
+
+
+@one_of_each_kind
+def test_sums_are_of_float32(name):
+    """Of the statistics of BatchNorm and the pooling: a sum in bfloat16 stops growing at 256 equal terms."""
+    equations = list(training_equations(name))
+    sums = [equation for equation in equations if equation.primitive.name == "reduce_sum"]
+    normalisations = sum(equation.primitive.name == "rsqrt" for equation in equations)
+    pooling = 0 if name == "lenet5" else 1
+    assert len(sums) == 2 * normalisations + pooling
+    assert {operand.aval.dtype for equation in sums for operand in equation.invars} <= {jnp.dtype(jnp.float32)}
+
+
+@one_of_each_kind
+def test_convolutions_and_products_are_of_bfloat16(name):
+    products = [e for e in training_equations(name) if e.primitive.name in ("conv_general_dilated", "dot_general")]
+    assert {operand.aval.dtype for equation in products for operand in equation.invars} == {jnp.dtype(jnp.bfloat16)}
+
+
+@one_of_each_kind
+def test_statistics_stay_float32(name):
+    _, updated = jax.eval_shape(training_pass(name), *abstract_arguments(name))
+    assert {leaf.dtype for leaf in jax.tree.leaves(updated)} <= {jnp.dtype(jnp.float32)}
+
+
+def training_pass(name):
+    model = bfloat16_model(name)
+    return lambda variables, images: model.apply(variables, images, train=True, mutable=["batch_stats"])
+
+
+def abstract_arguments(name):
+    channels, height, width = cases.INFERENCE[name].image
+    images = jax.ShapeDtypeStruct((2, height, width, channels), jnp.float32)
+    return abstract_variables(bfloat16_model(name)), images
+
+
+def training_equations(name):
+    """Yields the operations of a forward pass in training mode."""
+    return operations(jax.make_jaxpr(training_pass(name))(*abstract_arguments(name)).jaxpr)
+
+
+def operations(jaxpr):
+    """Yields the equations of a program and of the programs within it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for parameter in equation.params.values():
+            for part in parameter if isinstance(parameter, tuple | list) else (parameter,):
+                inner = getattr(part, "jaxpr", part)
+                if hasattr(inner, "eqns"):
+                    yield from operations(inner)
