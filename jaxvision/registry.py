@@ -42,5 +42,5 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def unknown_name(kind: str, name: str, known: Mapping[str, Any]) -> str:
     """Returns the message for a name that is not one of those known, with the nearest."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or list(known)[:3]
     return f"unknown {kind} {name!r}; did you mean {', '.join(near)}?"

@@ -23,6 +23,7 @@ from train.shared import figures, report
 from train.shared.checkpoint import CheckpointError, Checkpoints
 from train.shared.feed import ShuffledOrder, resident
 from train.shared.loop import NonFiniteLossError, fit
+from train.shared.first_layer import first_convolution
 from train.shared.losses import cross_entropy
 from train.shared.mesh import batch_sharding, check_batch_size, make_mesh
 from train.shared.metrics import MetricsLog, read_metrics
@@ -292,35 +293,17 @@ def draw(experiment: Experiment, variables: Any, probabilities: np.ndarray) -> d
     predictions, confidences = probabilities.argmax(-1), probabilities.max(-1)
     counts = np.zeros((len(classes), len(classes)), int)
     np.add.at(counts, (test.labels, predictions), 1)
-    image = experiment.preprocessing(test.images[:1])
-    kernel, maps = jax.device_get(first_convolution(experiment.model, variables, image))
-    return {
+    drawn = {
         "Confusion matrix of the test split": figures.confusion_matrix(counts, classes),
         "The wrong answers it is surest of": figures.wrong_images(
             test.images, test.labels, predictions, confidences, classes
         ),
-        "Filters of the first layer": figures.filters(kernel),
-        f"Its feature maps on an image of class {classes[test.labels[0]]}": figures.feature_maps(maps[0]),
     }
-
-
-def first_convolution(model: nn.Module, variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the kernel [h, w, C, F] of the convolution that a model applies first, and its output [N, H, W, F]."""
-    found = []
-
-    def record(method, args, kwargs, context):
-        output = method(*args, **kwargs)
-        if isinstance(context.module, nn.Conv) and context.method_name == "__call__":
-            found.append((context.module.variables["params"]["kernel"], output))
-        return output
-
-    def run(variables, images):
-        found.clear()
-        with nn.intercept_methods(record):
-            model.apply(variables, images, train=False)
-        return found[0]
-
-    return jax.jit(run)(variables, images)
+    if first := first_convolution(experiment.model, variables, experiment.preprocessing(test.images[:1])):
+        kernel, maps = first
+        drawn["Filters of the first layer"] = figures.filters(kernel)
+        drawn[f"Its feature maps on an image of class {classes[test.labels[0]]}"] = figures.feature_maps(maps)
+    return drawn
 
 
 def main() -> None:

@@ -72,7 +72,8 @@ def fit(
                 metrics = {f"val/{name}": value for name, value in evaluate(state).items()}
                 checkpoints.save(step, state, metrics)
                 record |= metrics
-            log.write({"step": step, "epoch": step / steps_per_epoch, **record})
+            record = {"epoch": step / steps_per_epoch, **record}
+            log.write({"step": step, **record})
             progress.update(step, **record)
             if received and step < total_steps:
                 if not due:

@@ -1,0 +1,1 @@
+"""Runs that can be repeated, one file each: command, hardware, time, score."""

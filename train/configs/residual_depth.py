@@ -1,0 +1,103 @@
+"""Figure 6 of the ResNet paper redone on the digits: depth hurts plain networks and not residual ones.
+
+    python -m train.configs.residual_depth
+
+He et al. (https://arxiv.org/abs/1512.03385) trained plain and residual networks of 20 to 110 layers on CIFAR-10. Here
+networks of 8, 20 and 56 layers learn the digits at their own 8x8 pixels, three seeds each, by the paper's recipe in
+small: SGD with momentum 0.9, learning rate 0.1 divided by ten at half and at three quarters, weight decay 1e-4, no
+augmentation. What is compared is the training error, so that overfitting plays no part.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import tyro
+from matplotlib.figure import Figure
+
+from train import classification
+from train.shared.figures import BLUE, GREEN, ORANGE, STYLE, WIDTH
+from train.shared.metrics import Record, read_metrics
+from train.shared.optimizer import OptimizerConfig
+from train.shared.run import check_run, write_json
+
+DEPTHS = {8: BLUE, 20: GREEN, 56: ORANGE}
+CONFIG = classification.Config(
+    image_size=8,
+    epochs=40,
+    batch_size=64,
+    augment="none",
+    label_smoothing=0.0,
+    evaluate_every=10,
+    devices=1,
+    optimizer=OptimizerConfig(
+        optimizer="sgd", learning_rate=0.1, schedule="step", warmup=0.0, weight_decay=1e-4, ema=None
+    ),
+)
+
+Errors = dict[str, list[list[float]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train plain and residual networks of three depths and draw their training errors."""
+
+    run_dir: Path = Path("runs/residual_depth")
+    """Directory of the runs and of the figure; what is there already is not trained again."""
+    seeds: int = 3
+    """Runs of each network."""
+
+
+def measure(options: Options) -> Errors:
+    """Returns, for each network, the training error after each epoch, a list per seed."""
+    errors: Errors = {}
+    for name in [f"{kind}{depth}" for kind in ("plain", "resnet") for depth in DEPTHS]:
+        for seed in range(options.seeds):
+            config = dataclasses.replace(CONFIG, model=name, seed=seed, run_dir=options.run_dir / f"{name}-{seed}")
+            if not check_run(config.directory, config):
+                classification.train(config, classification.build(config))
+            records = read_metrics(config.directory / "metrics.jsonl")
+            errors.setdefault(name, []).append(training_error(records))
+    return errors
+
+
+def training_error(records: list[Record]) -> list[float]:
+    """The share of the training images taken for another digit, epoch by epoch."""
+    return [1 - record["train/accuracy"] for record in records]
+
+
+@mpl.rc_context(STYLE)
+def draw(errors: Errors) -> Figure:
+    """Draws the mean over the seeds of each network, and the range between them."""
+    figure = Figure((WIDTH, 4), layout="constrained")
+    for axes, kind, title in zip(
+        figure.subplots(1, 2, sharey=True), ("plain", "resnet"), ("plain networks", "residual networks"), strict=True
+    ):
+        for depth, color in DEPTHS.items():
+            curves = 100 * np.array(errors[f"{kind}{depth}"])  # [seeds, epochs]
+            epochs = np.arange(1, curves.shape[1] + 1)
+            label = f"{depth} layers: {curves[:, -1].mean():.2f} %"
+            axes.plot(epochs, curves.mean(0), color=color, label=label)
+            axes.fill_between(epochs, curves.min(0), curves.max(0), color=color, alpha=0.2, linewidth=0)
+        axes.set(title=title, xlabel="epoch", yscale="symlog", ylim=(0, 100))
+        axes.legend(title="training error at the end")
+    figure.axes[0].set_ylabel("training error (%)")
+    return figure
+
+
+def main() -> None:
+    """Trains, draws and prints the errors at the end."""
+    options = tyro.cli(Options, prog="python -m train.configs.residual_depth")
+    errors = measure(options)
+    write_json(options.run_dir / "training_errors.json", errors)
+    draw(errors).savefig(options.run_dir / "residual_depth.png", dpi=100)
+    for name, curves in errors.items():
+        final = ", ".join(f"{100 * curve[-1]:.2f}" for curve in curves)
+        print(f"{name:9} training error at the end (%): {final}")
+    print(f"{options.run_dir / 'residual_depth.png'}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
