@@ -1,5 +1,6 @@
 """Reading the files of `torch.save`: stored ones, and ones made to do harm."""
 
+import copy
 import io
 import os
 import pickle
@@ -265,10 +266,16 @@ def test_tensors_lie_in_their_storage(view):
         read_torch(legacy_file(state_dict(view.replace(b"tQ", b"NtQ"))))
 
 
-def overlapping(program):
-    """An archive in which two entries are the same bytes."""
-    data = zip_file(program, [("data/0", SIX), ("data/1", SIX * 1000)])
-    return data.replace(b"archive/data/0", b"archive/data/1")
+def zip_file_with(**changes):
+    """Returns an archive with an entry more, which is the last one but for the changes."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as file:
+        file.writestr("archive/data.pkl", state_dict(tensor()))
+        file.writestr("archive/data/0", bytes(1000))
+        file.filelist.append(copy.copy(file.filelist[-1]))
+        for name, value in changes.items():
+            setattr(file.filelist[-1], name, value)
+    return data.getvalue()
 
 
 BAD_FILES = {
@@ -282,7 +289,9 @@ BAD_FILES = {
     "TorchScript": (zip_file(b"", [("constants.pkl", b"")]), "TorchScript"),
     "compressed": (zip_file(state_dict(tensor()), compression=zipfile.ZIP_DEFLATED), "compressed"),
     "zip bomb": (zip_file(b"", [("data/0", bytes(10**7))], zipfile.ZIP_DEFLATED), "compressed"),
-    "overlapping": (overlapping(state_dict(tensor())), "overlap"),
+    "entry without end": (zip_file_with(filename="archive/data/1", file_size=2**31), "compressed"),
+    "overlapping entries": (zip_file_with(filename="archive/data/1"), "overlap"),
+    "entries of one name": (zip_file_with(), "overlap"),
     "checksum": (zip_file(state_dict(tensor())).replace(SIX, SIX[::-1]), "CRC"),
     "truncated zip": (zip_file(state_dict(tensor()))[:-1], "malformed"),
     "truncated legacy": (legacy_file(state_dict(tensor(source=storage(legacy=True))))[:-1], "24|23 bytes"),
