@@ -145,10 +145,11 @@ def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(tmp_path):
             checkpoints.finish()
         except CheckpointError as error:
             print(error)
-        print("kept", checkpoints.latest_step(), checkpoints.restore(1, {"kernel": jax.numpy.zeros(2**18)})["kernel"].sum())
+        restored = checkpoints.restore(1, {"kernel": jax.numpy.zeros(2**18)})["kernel"]
+        print("kept", checkpoints.latest_step(), (restored == state["kernel"].astype("float32")).all())
     """
     program = "import jax\n" + textwrap.dedent(program)
     done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=False)
     assert f"could not write the checkpoint of step 2 to {tmp_path}" in done.stdout, done.stderr
     assert "the last good checkpoint is step 1" in done.stdout
-    assert f"kept 1 {np.random.RandomState(0).rand(2**18).astype(np.float32).sum():.0f}"[:10] in done.stdout
+    assert "kept 1 True" in done.stdout

@@ -1,4 +1,6 @@
-"""One device equals eight: data parallelism and FSDP, with BatchNorm, in float64, where only the order of sums differs."""
+"""One device equals eight, in float64, where only the order of sums differs: a network of each kind of block."""
+
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -7,63 +9,86 @@ import optax
 import pytest
 
 import jaxvision as jv
+from jaxvision.classifier import classifier
+from jaxvision.cnn.resnet import BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck, ResNet
+from train.shared import mesh as mesh_module
 from train.shared.feed import ShuffledOrder, resident
 from train.shared.mesh import check_batch_size, make_mesh, state_sharding
 from train.shared.state import create_state, ema
 from train.shared.step import make_train_step
 
+tiny = partial(classifier, ResNet, depths=(1, 1), widths=(8, 16), num_classes=10)
+NETWORKS = {  # by the names of tests/reference/cases.py
+    "lenet5": partial(jv.create_model, "lenet5", in_channels=3),
+    "basic": partial(tiny, block=BasicBlock),
+    "bottleneck": partial(tiny, block=Bottleneck),
+    "plain": partial(tiny, block=BasicBlock, shortcut="none"),
+    "preact_basic": partial(tiny, block=PreActBasicBlock),
+    "preact_bottleneck": partial(tiny, block=PreActBottleneck),
+    "resnet8": partial(tiny, block=BasicBlock, shortcut="pad", stem="cifar"),
+    "plain8": partial(tiny, block=BasicBlock, shortcut="none", stem="cifar"),
+    "preact_resnet8": partial(tiny, block=PreActBasicBlock, shortcut="pad", stem="cifar"),
+}
 RANDOM = np.random.RandomState(0)
-ARRAYS = {"image": RANDOM.randn(48, 8, 8, 3), "label": RANDOM.randint(0, 10, 48)}
+LABELS = RANDOM.randint(0, 10, 48)
 
 
-def run(model, variables, mesh, *, steps_per_dispatch=1, accumulate=1):
-    """Three steps of SGD on the given mesh; returns the state and the summed metrics."""
-
-    def loss_fn(params, model_state, batch, rng, step):
-        del rng, step
-        logits, model_state = model.apply(
-            {"params": params, **model_state}, batch["image"], train=True, mutable=["batch_stats"]
-        )
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-        return (loss.sum(), jnp.float64(len(loss))), (model_state, {})
-
-    optimizer = optax.sgd(0.1, momentum=0.9)
-    state = create_state(variables, optimizer, jax.random.key(0), average=True)
-    step = make_train_step(loss_fn, optimizer, after_update=ema(0.9), accumulate=accumulate)
-    order = ShuffledOrder(48, 16, seed=3)
-    advance, state = resident(step, ARRAYS, order, state, mesh, steps_per_dispatch=steps_per_dispatch)
-    return advance(state, 0, 3)
-
-
-@pytest.fixture(scope="module", params=["resnet8", "preact_resnet20"])
-def reference(request):
-    """A model in float64, its variables, and where one device takes them."""
+def run(name, mesh, *, steps_per_dispatch=1, accumulate=1):
+    """Three steps of SGD on the given mesh; returns the state and the summed metrics, in float64."""
     with jax.enable_x64(True):
-        model = jv.create_model(request.param, dtype=jnp.float64, depths=(1, 1, 1))
+        model = NETWORKS[name](dtype=jnp.float64)
+        size = 32 if name == "lenet5" else 8
+        arrays = {"image": np.random.RandomState(1).randn(48, size, size, 3), "label": LABELS}
+
+        def loss_fn(params, model_state, batch, rng, step):
+            del rng, step
+            variables, mutable = {"params": params, **model_state}, list(model_state)
+            logits, model_state = model.apply(variables, batch["image"], train=True, mutable=mutable)
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+            return (loss.sum(), jnp.float64(len(loss))), (model_state, {})
+
+        optimizer = optax.sgd(0.1, momentum=0.9)
         variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), jv.init(model, jax.random.key(0)))
-        return model, variables, jax.device_get(run(model, variables, make_mesh(1)))
+        state = create_state(variables, optimizer, jax.random.key(0), average=True)
+        step = make_train_step(loss_fn, optimizer, after_update=ema(0.9), accumulate=accumulate)
+        order = ShuffledOrder(48, 16, seed=3)
+        advance, state = resident(step, arrays, order, state, mesh, steps_per_dispatch=steps_per_dispatch)
+        state, metrics = advance(state, 0, 3)
+        return state, metrics
 
 
-@pytest.mark.parametrize("fsdp", [1, 8, 2])
-def test_eight_devices_end_where_one_does(reference, fsdp):
-    model, variables, expected = reference
-    with jax.enable_x64(True):
-        mesh = make_mesh(8, fsdp)
-        state, metrics = run(model, variables, mesh)
-        largest = max(jax.tree.leaves(state.params), key=lambda leaf: leaf.size)
-        assert largest.addressable_shards[0].data.size == largest.size // fsdp
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10),
-            jax.device_get((state, metrics)),
-            expected,
-        )
+def assert_close(found, expected):
+    close = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-10)
+    jax.tree.map(close, jax.device_get(found), jax.device_get(expected))
 
 
-def test_many_steps_in_a_dispatch_are_the_same_steps(reference):
-    model, variables, expected = reference
-    with jax.enable_x64(True):
-        state, metrics = jax.device_get(run(model, variables, make_mesh(1), steps_per_dispatch=3))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10), (state, metrics), expected)
+@cache
+def alone(name):
+    """What one device arrives at."""
+    return run(name, make_mesh(1))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_eight_devices_end_where_one_does(name, monkeypatch):
+    monkeypatch.setattr(mesh_module, "SMALLEST_SHARDED", 64)
+    state, metrics = run(name, make_mesh(8, fsdp=2))
+    largest = max(jax.tree.leaves(state.params), key=lambda leaf: leaf.size)
+    assert largest.addressable_shards[0].data.size == largest.size // 2
+    assert_close((state, metrics), alone(name))
+
+
+@pytest.mark.parametrize("fsdp", [1, 8])
+def test_data_parallel_alone_and_fsdp_alone(fsdp, monkeypatch):
+    monkeypatch.setattr(mesh_module, "SMALLEST_SHARDED", 64)
+    assert_close(run("resnet8", make_mesh(8, fsdp)), alone("resnet8"))
+
+
+def test_many_steps_in_a_dispatch_are_the_same_steps():
+    assert_close(run("resnet8", make_mesh(1), steps_per_dispatch=3), alone("resnet8"))
+
+
+def test_microbatches_are_the_same_on_eight_devices():
+    assert_close(run("lenet5", make_mesh(8), accumulate=2), run("lenet5", make_mesh(1), accumulate=2))
 
 
 def test_fsdp_cuts_the_largest_axis_that_divides_and_leaves_small_arrays_whole():

@@ -22,8 +22,8 @@ from train.data.images import ImageSet, Preprocessing, Split
 from train.shared import figures, report
 from train.shared.checkpoint import CheckpointError, Checkpoints
 from train.shared.feed import ShuffledOrder, resident
-from train.shared.loop import NonFiniteLossError, fit
 from train.shared.first_layer import first_convolution
+from train.shared.loop import NonFiniteLossError, fit
 from train.shared.losses import cross_entropy
 from train.shared.mesh import batch_sharding, check_batch_size, make_mesh
 from train.shared.metrics import MetricsLog, read_metrics

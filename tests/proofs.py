@@ -1,0 +1,92 @@
+"""The table of models in the README: what is proven of each, and the test or the run behind every mark.
+
+`python -m tests.proofs --write` makes it anew; `tests/test_readme.py` fails where it does not stand in the README.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import jaxvision as jv
+from jaxvision.cnn.lenet import LeNet5
+from jaxvision.cnn.resnet import BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck
+from jaxvision.summary import summarize, totals
+from tests import test_export, test_gradients, test_mesh
+from tests.reference import cases
+from train.configs.digits import SCORES
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+BENCHMARKS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- models: python -m tests.proofs --write -->", "<!-- end of models -->"
+
+KINDS = {  # block, stem, shortcut: the short network whose gradients and devices stand for all of its kind
+    (BasicBlock, "imagenet", "projection"): "basic",
+    (Bottleneck, "imagenet", "projection"): "bottleneck",
+    (BasicBlock, "imagenet", "none"): "plain",
+    (PreActBasicBlock, "imagenet", "projection"): "preact_basic",
+    (PreActBottleneck, "imagenet", "projection"): "preact_bottleneck",
+    (BasicBlock, "cifar", "pad"): "resnet8",
+    (BasicBlock, "cifar", "none"): "plain8",
+    (PreActBasicBlock, "cifar", "pad"): "preact_resnet8",
+}
+
+
+def kind(name: str) -> str:
+    """Returns the short network that has the blocks of a model."""
+    backbone = jv.create_model(name).backbone
+    return "lenet5" if isinstance(backbone, LeNet5) else KINDS[backbone.block, backbone.stem, backbone.shortcut]
+
+
+def parametrized(test) -> list[str]:
+    """Returns the names that a test is run for."""
+    return [name for mark in test.pytestmark if mark.name == "parametrize" for name in mark.args[1]]
+
+
+def marks(name: str) -> list[bool]:
+    """Returns which proofs a model has: outputs, gradients, lowering, devices."""
+    lowered = all(name in parametrized(t) for t in (test_export.test_forward_pass, test_export.test_train_step))
+    return [
+        cases.inference_file(name).exists(),
+        cases.training_file(kind(name)).exists() and kind(name) in parametrized(test_gradients.test_training),
+        lowered,
+        kind(name) in parametrized(test_mesh.test_eight_devices_end_where_one_does),
+    ]
+
+
+def ratio(rows: list[dict], name: str, work: str) -> str:
+    """Returns our speed as a multiple of PyTorch's best, where it was measured."""
+    found = [row["ratio"] for row in rows if (row["model"], row["work"]) == (name, work) and "ratio" in row]
+    return f"{found[0]:.2f}" if found else "not run"
+
+
+def table() -> str:
+    """Returns the table, in Markdown."""
+    scores = json.loads(SCORES.read_text()) if SCORES.exists() else {}
+    rows = [row for file in sorted(BENCHMARKS.glob("*.json")) for row in json.loads(file.read_text())["rows"]]
+    lines = [
+        "| model | parameters | multiply-adds (M) | outputs | gradients | lowers | devices | digits | infer | train |",
+        "|---|--:|--:|:-:|:-:|:-:|:-:|--:|--:|--:|",
+    ]
+    for name in jv.list_models():
+        parameters, products = totals(summarize(jv.create_model(name)))
+        proven = [" ✓ " if mark else " – " for mark in marks(name)]
+        score = f"{scores[name]['test_accuracy']:.1%}" if name in scores else "not run"
+        cells = [f"`{name}`", f"{parameters:,}", f"{products / 1e6:,.1f}", *proven, score]
+        lines.append("|".join(["", *cells, ratio(rows, name, "infer"), ratio(rows, name, "train"), ""]))
+    return "\n".join(lines)
+
+
+def with_table(readme: str) -> str:
+    """Returns the README with the table as it is now."""
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    return pattern.sub(lambda _: f"{BEGIN}\n{table()}\n{END}", readme)
+
+
+if __name__ == "__main__":
+    text = with_table(README.read_text())
+    if "--write" in sys.argv:
+        README.write_text(text)
+    else:
+        print(table())
