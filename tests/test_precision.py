@@ -7,12 +7,13 @@ import pytest
 
 import jaxvision as jv
 from jaxvision.initialize import abstract_variables
+from jaxvision.layers import BatchNorm
 from jaxvision.weights import from_foreign
 from tests.reference import cases
 from tests.reference.random_values import random_images, random_weights
 from tests.reference.stored import read
 
-EPSILON = 2.0**-8  # of bfloat16
+ROUNDING = 2.0**-8  # largest relative rounding error of bfloat16
 ONE_OF_EACH_KIND = [
     "lenet5", "resnet18", "resnet50", "plain18", "resnetv2_18", "resnetv2_50", "resnet8", "plain8", "preact_resnet20",
 ]  # fmt: skip
@@ -32,7 +33,7 @@ def test_logits_are_near_those_of_the_reference(name):
     logits = model.apply(variables, images, train=False)
     assert logits.dtype == jnp.bfloat16
     error = np.asarray(logits, np.float64) - expected.logits
-    assert np.sqrt(np.mean(error**2)) < 4 * EPSILON * expected.logits.std()
+    assert np.sqrt(np.mean(error**2)) < 4 * ROUNDING * expected.logits.std()
 
 
 @one_of_each_kind
@@ -56,6 +57,17 @@ def test_convolutions_and_products_are_of_bfloat16(name):
 def test_statistics_stay_float32(name):
     _, updated = jax.eval_shape(training_pass(name), *abstract_arguments(name))
     assert {leaf.dtype for leaf in jax.tree.leaves(updated)} <= {jnp.dtype(jnp.float32)}
+
+
+def test_statistics_of_bfloat16_images_are_those_of_their_float64_values():
+    x = jnp.asarray(np.random.RandomState(0).normal(3, 1, (4, 9, 9, 5)), jnp.bfloat16)
+    norm = BatchNorm(train=True, momentum=0.0, dtype=jnp.bfloat16)
+    y, updated = norm.apply(norm.init(jax.random.key(0), x), x, mutable=["batch_stats"])
+    values = np.asarray(x, np.float64).reshape(-1, 5)
+    np.testing.assert_allclose(updated["batch_stats"]["mean"], values.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(updated["batch_stats"]["var"], values.var(0, ddof=1), rtol=1e-5)
+    expected = (values - values.mean(0)) / np.sqrt(values.var(0) + 1e-5)
+    np.testing.assert_allclose(np.asarray(y, np.float64).reshape(-1, 5), expected, rtol=1.01 * ROUNDING, atol=1e-5)
 
 
 def training_pass(name):
