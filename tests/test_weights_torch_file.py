@@ -256,7 +256,7 @@ def test_no_command_runs(layout, suffix, tmp_path):
         tensor(source=storage(kind="DoubleStorage")),
         tensor(source=storage(key="1")),
         tensor(source=storage(key="../data.pkl")),
-        tensor() + tensor(0, (6,), (1,), storage(kind="IntStorage")) + b"\x86",
+        tensor() + b"s" + plain("v") + tensor(source=storage(kind="IntStorage")),
     ],
 )
 def test_tensors_lie_in_their_storage(view):

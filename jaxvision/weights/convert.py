@@ -39,7 +39,7 @@ def from_foreign(
         The variables by collection, as `init` gives them; they share no memory with `arrays`.
 
     Raises:
-        WeightsError: missing, unused or misshapen arrays, or none of floating point: all of them by name.
+        WeightsError: arrays are missing, unused, misshapen or not of floating point: all of them by name.
     """
     maps = name_maps(model)
     names = _nearest_layout(maps, arrays) if layout is None else _known_layout(maps, layout)
