@@ -30,7 +30,7 @@ CIFAR = classification.Config(
     image_size=16, epochs=20, batch_size=64, devices=1, optimizer=OptimizerConfig(learning_rate=3e-3)
 )
 IMAGENET = classification.Config(
-    image_size=32, epochs=10, batch_size=64, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
+    image_size=32, epochs=8, batch_size=64, evaluate_every=2, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
 )
 
 
