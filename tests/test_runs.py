@@ -180,4 +180,4 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_checkpoint(tmp_pa
     arguments = ["--learning-rate", "1e30", "--optimizer", "sgd", "--warmup", "0.5", "--max-nonfinite", "5"]
     _, err = call("train.classification", *SHORT, *arguments, "--run-dir", directory, code=1)
     assert "not finite in the" in err
-    assert "last good checkpoint:" in err
+    assert f"the last good checkpoint is {directory / 'checkpoints'}" in err

@@ -67,6 +67,13 @@ class Checkpoints:
         self.finish()
         return self._last(self.steps())
 
+    def last_good(self, but: int | None = None) -> str:
+        """Says, for an error message, what is safe on disk, apart from the step `but`."""
+        whole = [step for step in self.steps() if step != but]
+        return (
+            f"the last good checkpoint is {self.directory / str(whole[-1])}" if whole else "there is no checkpoint yet"
+        )
+
     def save(self, step: int, state: Any, metrics: dict[str, float] | None) -> None:
         """Starts to write the state of a step.
 
@@ -180,10 +187,10 @@ class Checkpoints:
         return f"{', '.join(changed)} changed since written" if changed else None
 
     def _failure(self, step: int, error: Exception) -> CheckpointError:
-        whole = [s for s in self.steps() if s != step]
-        safe = f"the last good checkpoint is step {whole[-1]}" if whole else "there is no earlier checkpoint"
         reason = error.__cause__ or error
-        return CheckpointError(f"could not write the checkpoint of step {step} to {self.directory}: {reason}; {safe}")
+        return CheckpointError(
+            f"could not write the checkpoint of step {step} to {self.directory}: {reason}; {self.last_good(but=step)}"
+        )
 
 
 def _digests(directory: Path) -> dict[str, str]:

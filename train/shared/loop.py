@@ -12,6 +12,7 @@ from train.shared.checkpoint import Checkpoints
 from train.shared.feed import Advance
 from train.shared.metrics import MetricsLog
 from train.shared.progress import Progress
+from train.shared.run import RunError
 from train.shared.state import TrainState
 from train.shared.step import means
 
@@ -51,11 +52,11 @@ def fit(
 
     Raises:
         NonFiniteLossError: as `max_nonfinite` says; it names the step and the last good checkpoint.
-        CheckpointError: a checkpoint could not be written.
+        CheckpointError, RunError: a checkpoint or the log could not be written; they say what is safe on disk.
         SystemExit: SIGINT or SIGTERM came; the state was saved first.
     """
     step = int(state.step)
-    with _signals() as received:
+    with _failing_writes_explained(checkpoints), _signals() as received:
         while step < total_steps:
             start, begun = step, time.perf_counter()
             step = min(total_steps, *(start - start % every + every for every in (log_every, evaluate_every)))
@@ -88,12 +89,18 @@ def _check_finite(state: TrainState, limit: int, checkpoints: Checkpoints) -> No
     if (streak := int(state.nonfinite)) < limit:
         return
     checkpoints.finish()
-    good = checkpoints.steps()
-    last = f"checkpoint {checkpoints.directory / str(good[-1])}" if good else "none was written yet"
     raise NonFiniteLossError(
         f"the loss or its gradient was not finite in the {streak} steps up to step {int(state.step)} "
-        f"(--max-nonfinite {limit}); last good checkpoint: {last}. A lower --learning-rate or --clip-norm may help"
+        f"(--max-nonfinite {limit}); {checkpoints.last_good()}; a lower --learning-rate or a --clip-norm may help"
     )
+
+
+@contextlib.contextmanager
+def _failing_writes_explained(checkpoints: Checkpoints) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write to {checkpoints.directory.parent}: {error}; {checkpoints.last_good()}") from error
 
 
 @contextlib.contextmanager
