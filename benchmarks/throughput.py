@@ -8,10 +8,9 @@ whatever else the machine does falls on all of them; the medians are compared. S
 """
 
 import argparse
+import importlib.metadata
 import importlib.util
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +23,8 @@ import numpy as np
 import optax
 
 import jaxvision as jv
+from train.shared.files import write_atomically
+from train.shared.machine import machine
 from train.shared.state import create_state
 from train.shared.step import make_train_step
 
@@ -142,24 +143,6 @@ def rows(options: argparse.Namespace, name: str) -> list[dict[str, Any]]:
     return result
 
 
-def machine() -> dict[str, Any]:
-    """Returns what the figures depend on."""
-    device = jax.devices()[0]
-    versions = {"jax": jax.__version__}
-    if importlib.util.find_spec("torch"):
-        import torch
-
-        versions["torch"] = torch.__version__
-    kind = device.device_kind if device.platform != "cpu" else _cpu_name()
-    return {"device": kind, "cores": os.cpu_count(), **versions}
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
 def main() -> None:
     """Measures as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0], prog="python -m benchmarks.throughput")
@@ -172,22 +155,26 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5, help="of timing, for each contender")
     parser.add_argument("--output", type=Path, help="JSON file; rows measured before on the same machine are kept")
     options = parser.parse_args()
-    measured = [row for name in options.models for row in rows(options, name)]
-    if options.output:
-        save(options.output, measured)
+    for name in options.models:
+        measured = rows(options, name)
+        if options.output:
+            save(options.output, measured)
 
 
 def save(path: Path, measured: list[dict[str, Any]]) -> None:
     """Adds rows to a file of this machine, in place of those of the same work."""
-    known = json.loads(path.read_text()) if path.exists() else {"machine": machine(), "rows": []}
-    if known["machine"] != machine():
+    here = machine()
+    if importlib.util.find_spec("torch"):
+        here["torch"] = importlib.metadata.version("torch")
+    known = json.loads(path.read_text()) if path.exists() else {"machine": here, "rows": []}
+    if known["machine"] != here:
         raise SystemExit(f"error: {path} holds figures of another machine: {known['machine']}; give another --output")
     work = lambda row: tuple(row[key] for key in ("model", "work", "batch", "size", "dtype"))
     new = {work(row) for row in measured}
     kept = [row for row in known["rows"] if work(row) not in new]
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ",\n  ".join(json.dumps(row) for row in kept + measured)
-    path.write_text(f'{{"machine": {json.dumps(known["machine"])},\n "rows": [\n  {lines}\n]}}\n')
+    write_atomically(path, f'{{"machine": {json.dumps(known["machine"])},\n "rows": [\n  {lines}\n]}}\n')
 
 
 if __name__ == "__main__":

@@ -48,6 +48,10 @@ def print_models(pattern: str) -> None:
 
 def print_layers(name: str, image_size: int | None, **options: int | None) -> None:
     """Prints the layers of a model."""
+    for option, value in {"image_size": image_size, **options}.items():
+        least = 0 if option == "num_classes" else 1
+        if value is not None and value < least:
+            raise ValueError(f"--{option.replace('_', '-')} must be {least} or more, got {value}")
     if name not in MODELS:
         raise ValueError(unknown_name("model", name, MODELS))
     model = create_model(name, **{option: value for option, value in options.items() if value is not None})

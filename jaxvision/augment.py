@@ -21,7 +21,7 @@ def affine(images: jax.Array, matrices: jax.Array) -> jax.Array:  # [B, H, W, C]
     grid = jnp.stack([rows.ravel(), columns.ravel()]) - center  # [2, H W]
 
     def warp(image, matrix):  # [H, W, C], [2, 3] -> [H, W, C]
-        source = matrix[:, :2] @ grid + matrix[:, 2:] + center
+        source = jnp.matmul(matrix[:, :2], grid, precision="highest") + matrix[:, 2:] + center
         sample = lambda channel: map_coordinates(channel, source, order=1)
         return jax.vmap(sample, -1, -1)(image).reshape(image.shape)
 

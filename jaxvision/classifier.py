@@ -87,4 +87,7 @@ def classifier(
     if num_classes < 0:
         raise ValueError(f"num_classes must be 0 (pooled features) or more, got {num_classes}")
     indices = None if out_indices is None else tuple(out_indices)
+    fields = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }  # to be hashed
     return Classifier(backbone(dtype=dtype, **fields), num_classes, indices, head_bound, dtype)

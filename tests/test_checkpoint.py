@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import time
 
 import jax
 import jax.numpy as jnp
@@ -85,9 +86,62 @@ def test_damage_is_named_and_the_one_before_is_used(tmp_path, damage, caplog):
     np.testing.assert_array_equal(restored["params"]["kernel"], 5)
     assert file.name in caplog.text
     assert (tmp_path / "damaged-checkpoint-6").is_dir()
+    assert checkpoints.steps() == [4, 5]
     checkpoints.save(6, state(7), {"val/accuracy": 0.2})
     np.testing.assert_array_equal(checkpoints.restore(checkpoints.latest_step(), state(0))["params"]["kernel"], 7)
     checkpoints.close()
+
+
+def test_a_step_damaged_twice_is_set_aside_twice(tmp_path):
+    directory = tmp_path / "checkpoints"
+    for scores in ((0.5, 0.6), (0.6,)):
+        checkpoints = Checkpoints(directory, best="val/accuracy")
+        for step, score in enumerate(scores, start=3 - len(scores)):
+            checkpoints.save(step, state(step), {"val/accuracy": score})
+        checkpoints.close()
+        data_file(directory, 2).write_bytes(b"")
+        checkpoints = Checkpoints(directory, best="val/accuracy")
+        assert checkpoints.restore_latest(state(0))[0] == 1
+        checkpoints.close()
+    assert {path.name for path in tmp_path.glob("damaged*")} == {"damaged-checkpoint-2", "damaged-checkpoint-2.2"}
+
+
+def test_a_kill_before_the_manifest_loses_nothing(tmp_path):
+    filled(tmp_path, scores=(0.5,)).close()
+    (tmp_path / "1.sha256.json").unlink()
+    step, restored = Checkpoints(tmp_path, best="val/accuracy").restore_latest(state(0))
+    assert step == 1
+    np.testing.assert_array_equal(restored["params"]["kernel"], 1)
+
+
+def test_the_manifest_is_written_without_waiting_for_the_next_save(tmp_path):
+    checkpoints = Checkpoints(tmp_path, best="val/accuracy")
+    checkpoints.save(1, state(1), {"val/accuracy": 0.5})
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "1.sha256.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    checkpoints.close()
+
+
+def test_a_damaged_best_gives_way_to_the_next_best(tmp_path, caplog):
+    directory = tmp_path / "checkpoints"
+    filled(directory).close()
+    data_file(directory, 4).write_bytes(b"")
+    checkpoints = Checkpoints(directory, best="val/accuracy")
+    assert checkpoints.restore_best(state(0))[0] == 5
+    assert "checkpoints/4 is damaged" in caplog.text
+    checkpoints.close()
+
+
+def test_reading_beside_a_run_leaves_what_it_is_writing(tmp_path):
+    filled(tmp_path, scores=(0.5,)).close()
+    half = tmp_path / "2.orbax-checkpoint-tmp"
+    half.mkdir()
+    Checkpoints(tmp_path, best="val/accuracy", write=False).close()
+    assert half.exists()
+    Checkpoints(tmp_path, best="val/accuracy").close()
+    assert not half.exists()
 
 
 def test_no_checkpoint_is_none_and_only_damaged_ones_are_an_error(tmp_path):

@@ -65,6 +65,8 @@ def test_weight_decay_moves_kernels_alone(name):
     updates, _ = optimizer.update(zeros, optimizer.init(params), params)
     assert (np.asarray(updates["kernel"]) < 0).all()
     np.testing.assert_array_equal(updates["bias"], 0)
+    if name in ("sgd", "adamw", "lion", "muon"):  # the others scale the decay by what they adapt
+        np.testing.assert_allclose(updates["kernel"], -0.1 * 0.5 * 2.0, rtol=1e-5)
 
 
 def test_sgd_with_nesterov_as_torch_documents_it():

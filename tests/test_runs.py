@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 from train import classification
 from train.data.digits import load
+from train.shared.run import RunError, check_run, start_run
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
@@ -51,7 +52,7 @@ def run_dir(tmp_path_factory) -> Path:
 
 
 def wait_for_checkpoint(process: subprocess.Popen, directory: Path, step: int) -> None:
-    while not (directory / "checkpoints" / f"{step}.sha256.json").exists():
+    while not (directory / "checkpoints" / f"{step}").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.005)
 
@@ -109,6 +110,20 @@ def test_a_run_leaves_what_it_promises(run_dir):
     assert result["test_accuracy"] > 0.9
 
 
+def test_a_directory_is_held_by_one_run_at_a_time(tmp_path):
+    hold = lambda: start_run(tmp_path / "run", classification.Config())
+    with hold(), pytest.raises(RunError, match="another process is training in"):
+        hold().__enter__()
+    with hold():
+        pass
+
+
+def test_a_start_that_was_killed_does_not_count_as_a_directory_in_use(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "config.json.tmp").touch()
+    assert check_run(tmp_path, classification.Config()) is None
+
+
 def test_evaluate_gives_the_score_of_the_run(run_dir):
     out, _ = call("train.evaluate", run_dir, "--json")
     result, scores = json.loads((run_dir / "result.json").read_text()), json.loads(out)
@@ -152,6 +167,7 @@ def classify(monkeypatch, *arguments: object) -> None:
         (["--data", "mnist"], "needs --data-dir"),
         (["--learning-rate", "-1"], "--learning-rate must be 0 or more"),
         (["--epochs", "0"], "--epochs must be 1 or more"),
+        (["--seed", "-1"], "--seed must be 0 or more"),
     ],
 )
 def test_bad_options_are_named_before_anything_is_written(arguments, message, tmp_path, capsys, monkeypatch):
@@ -187,5 +203,5 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_checkpoint(tmp_pa
     jump = ["--schedule", "step", "--milestones", "0.5", "--step-factor", "1e30"]  # after the second checkpoint
     arguments = ["--optimizer", "sgd", "--learning-rate", "0.01", *jump, "--max-nonfinite", "5"]
     _, err = call("train.classification", *SHORT, *arguments, "--run-dir", directory, code=1)
-    assert "not finite in the" in err
-    assert f"the last good checkpoint is {directory / 'checkpoints' / '64'}" in err
+    assert "from step 64 on, for 5 steps in a row" in err
+    assert f"the last good checkpoint is {directory / 'checkpoints' / '80'}" in err

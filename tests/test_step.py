@@ -74,6 +74,23 @@ def test_step_that_is_not_finite_changes_only_the_counters():
     assert recovered.nonfinite == 0
 
 
+def test_an_update_that_is_not_finite_is_skipped():
+    optimizer = optax.chain(optax.scale(1e30), optax.sgd(1e30))
+    state, metrics = jax.jit(make_train_step(squared_error, optimizer))(fresh(optimizer), {"x": X, "y": Y})
+    np.testing.assert_array_equal(state.params["w"], W)
+    assert metrics["skipped"] == 1
+
+
+def test_after_too_many_skipped_steps_all_are_skipped():
+    optimizer = optax.sgd(0.1)
+    step = jax.jit(make_train_step(squared_error, optimizer, max_nonfinite=2))
+    state = fresh(optimizer)
+    for x in (X, X * np.inf, X * np.inf, X, X):
+        state, _ = step(state, {"x": x, "y": Y})
+    assert (state.step, state.nonfinite) == (5, 4)
+    np.testing.assert_allclose(state.params["w"], W - 0.1 * gradient(W, X, Y), rtol=1e-6)
+
+
 def test_ema_by_hand():
     optimizer = optax.sgd(0.1)
     step = jax.jit(make_train_step(squared_error, optimizer, after_update=ema(0.15)))

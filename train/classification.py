@@ -4,6 +4,7 @@ Shapes: B batch, N images, H height, W width, C channels, K classes.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from train.shared.feed import ShuffledOrder, resident
 from train.shared.first_layer import first_convolution
 from train.shared.loop import NonFiniteLossError, fit
 from train.shared.losses import cross_entropy
+from train.shared.machine import machine
 from train.shared.mesh import batch_sharding, check_batch_size, make_mesh
 from train.shared.metrics import MetricsLog, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
@@ -32,6 +34,9 @@ from train.shared.progress import progress
 from train.shared.run import RunError, check_run, exit_on, start_run, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step, means
+
+RUN_ERRORS = (RunError, CheckpointError, NonFiniteLossError, OSError)
+"""What can end a run and says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +85,8 @@ class Config:
         for name in ("epochs", "evaluate_every", "max_nonfinite"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"--seed must be 0 or more, got {self.seed}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"--label-smoothing must be from 0 to below 1, got {self.label_smoothing}")
 
@@ -122,7 +129,7 @@ class Evaluator:
         def evaluate(variables, images, labels, weights):
             logits = model.apply(variables, preprocessing(images), train=False)
             correct = logits.argmax(-1) == labels
-            sums = {"loss": cross_entropy(logits, labels) @ weights, "accuracy": correct @ weights}
+            sums = {"loss": (cross_entropy(logits, labels) * weights).sum(), "accuracy": (correct * weights).sum()}
             return sums | {"count": weights.sum()}, jax.nn.softmax(logits.astype(jnp.float32))
 
         self._evaluate = jax.jit(evaluate)
@@ -181,6 +188,7 @@ def build(config: Config) -> Experiment:
         optimizer,
         accumulate=config.optimizer.accumulate,
         after_update=ema(decay) if decay else None,
+        max_nonfinite=config.max_nonfinite,
     )
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     state = create_state(jv.init(model, init_key), optimizer, run_key, average=decay is not None)
@@ -218,7 +226,7 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         CheckpointError, NonFiniteLossError: see `fit`.
     """
     directory, steps = config.directory, config.epochs * experiment.order.steps_per_epoch
-    start_run(directory, config)
+    begun = time.perf_counter()
     checkpoints = Checkpoints(directory / "checkpoints", best="val/accuracy")
     start, state = checkpoints.restore_latest(experiment.state) or (0, experiment.state)
     print(f"{directory}: " + (f"going on after step {start} of {steps}" if start else f"{steps} steps"))
@@ -237,10 +245,10 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
             progress=bar,
             max_nonfinite=config.max_nonfinite,
         )
-    best = checkpoints.best_step()
-    variables = checkpoints.restore(best, state).variables
+    best, state = checkpoints.restore_best(state)
     checkpoints.close()
-    return conclude(config, experiment, variables, best)
+    write_json(directory / "machine.json", {**machine(), "from_step": start, "seconds": time.perf_counter() - begun})
+    return conclude(config, experiment, state.variables, best)
 
 
 def conclude(config: Config, experiment: Experiment, variables: Any, step: int) -> dict[str, Any]:
@@ -272,16 +280,13 @@ def conclude(config: Config, experiment: Experiment, variables: Any, step: int) 
     return result
 
 
-def _named(split: str, scores: dict[str, float]) -> dict[str, float]:
-    return {f"{split}_{name}": value for name, value in scores.items()}
-
-
 def describe(config: Config, experiment: Experiment) -> dict[str, Any]:
     """What `train.predict` needs beside the weights."""
     return {
         "model": config.model,
         "in_channels": experiment.data.shape[-1],
         "image_size": config.image_size,
+        "precision": config.precision,
         "classes": experiment.data.classes,
         **dataclasses.asdict(experiment.preprocessing),
     }
@@ -315,7 +320,7 @@ def main() -> None:
         result = check_run(config.directory, config)
         experiment = None if result else build(config)
     if experiment:
-        with exit_on(RunError, CheckpointError, NonFiniteLossError, OSError):
+        with exit_on(*RUN_ERRORS), start_run(config.directory, config):
             result = train(config, experiment)
     else:
         print(f"{config.directory} is complete: give another --run-dir, or another --seed, to train anew")

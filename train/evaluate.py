@@ -41,9 +41,10 @@ def evaluate(options: Options) -> dict[str, float | int | str]:
     directory = options.run_dir / "checkpoints"
     if not directory.is_dir():
         raise RunError(f"{options.run_dir} has no checkpoints yet")
-    experiment, checkpoints = build(config), Checkpoints(directory, best="val/accuracy")
+    experiment, checkpoints = build(config), Checkpoints(directory, best="val/accuracy", write=False)
     step = checkpoints.best_step() if options.checkpoint == "best" else checkpoints.latest_step()
     state = checkpoints.restore(step, experiment.state)
+    checkpoints.close()
     scores, _ = experiment.evaluator(state.variables, getattr(experiment.data, options.split))
     return {"checkpoint": options.checkpoint, "step": step, "split": options.split, **scores}
 

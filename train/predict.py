@@ -51,12 +51,20 @@ class Classifier:
         if not (run_dir / "result.json").exists():
             raise RunError(f"{run_dir} holds no complete run (no result.json): train to the end first")
         about = read_json(run_dir / "model.json")
-        self.classes, self.channels, self.size = about["classes"], about["in_channels"], about["image_size"]
-        model = jv.create_model(about["model"], num_classes=len(self.classes), in_channels=self.channels)
+        try:
+            self.classes, self.channels, self.size = about["classes"], about["in_channels"], about["image_size"]
+            preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]))
+            name, dtype = about["model"], jnp.dtype(about["precision"])
+        except KeyError as error:
+            raise RunError(f"{run_dir / 'model.json'} lacks {error}") from error
+        model = jv.create_model(name, num_classes=len(self.classes), in_channels=self.channels, dtype=dtype)
         self._variables = jv.load_weights(model, run_dir / "weights.safetensors")
-        preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]))
-        logits = lambda variables, images: model.apply(variables, preprocessing(images), train=False)
-        self._probabilities = jax.jit(lambda variables, images: jax.nn.softmax(logits(variables, images)))
+
+        def probabilities(variables, images):
+            logits = model.apply(variables, preprocessing(images), train=False)
+            return jax.nn.softmax(logits.astype(jnp.float32))
+
+        self._probabilities = jax.jit(probabilities)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns the probabilities [N, K] of images uint8 [N, size, size, channels]."""
@@ -111,13 +119,14 @@ def table(results: list[dict[str, Any]]) -> Table:
 def main() -> None:
     """Predicts as the command line says; the exit code is 1 if an image could not be read."""
     options = tyro.cli(Options, prog="python -m train.predict", config=(tyro.conf.FlagCreatePairsOff,))
-    with exit_on(RunError, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         if options.top_k < 1:
             raise ValueError(f"--top-k must be 1 or more, got {options.top_k}")
         paths = find_images(options.images)
         results, failures = predict(Classifier(options.run_dir), paths, options.top_k)
     if options.json:
-        print("\n".join(json.dumps(result) for result in results))
+        for result in results:
+            print(json.dumps(result))
     elif results:
         Console().print(table(results))
     for failure in failures:

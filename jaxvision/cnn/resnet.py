@@ -55,9 +55,9 @@ class Block(nn.Module):
         """Returns `residual` plus the shortcut from `x`; a projection starts from `projected` where that is given."""
         if self.shortcut == "none":
             return residual
-        if x.shape == residual.shape:
-            return x + residual
         features = residual.shape[-1]
+        if self.stride == 1 and x.shape[-1] == features:
+            return x + residual
         if self.shortcut == "pad":
             return pad_shortcut(x, features, self.stride) + residual
         if self.preactivation:

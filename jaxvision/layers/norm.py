@@ -21,14 +21,12 @@ class BatchNorm(nn.Module):
         momentum: share of the running statistic kept at each update (PyTorch's `1 - momentum`).
         epsilon: added to the variance.
         dtype: of the output.
-        axis_name: name of the `pmap` axis to average statistics over; None under `jit`.
     """
 
     train: bool
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: DTypeLike = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # [B, ..., C]
@@ -40,7 +38,8 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if self.train:
-            mean, var, count = self._batch_statistics(x)
+            mean, var = _statistics(x, around=jax.lax.stop_gradient(running_mean.value))
+            count = x.size // x.shape[-1]
             if not self.is_initializing():
                 unbiased = var * (count / max(count - 1, 1))
                 running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
@@ -49,11 +48,14 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         return ((x - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias).astype(self.dtype)
 
-    def _batch_statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array, int]:
-        axes = tuple(range(x.ndim - 1))
-        count = x.size // x.shape[-1]
-        mean, mean_of_squares = x.mean(axes), jnp.square(x).mean(axes)
-        if self.axis_name is not None:
-            mean, mean_of_squares = jax.lax.pmean((mean, mean_of_squares), self.axis_name)
-            count *= jax.lax.axis_size(self.axis_name)
-        return mean, jnp.maximum(mean_of_squares - jnp.square(mean), 0), count
+
+def _statistics(x: jax.Array, around: jax.Array) -> tuple[jax.Array, jax.Array]:  # [B, ..., C], [C] -> [C], [C]
+    """Returns mean and biased variance of each channel, read in one pass.
+
+    The mean of squares less the square of the mean cancels where the mean is large beside the deviation; taken around
+    the running mean, which soon is near, it does not.
+    """
+    axes = tuple(range(x.ndim - 1))
+    shifted = x - around
+    mean, mean_of_squares = shifted.mean(axes), jnp.square(shifted).mean(axes)
+    return mean + around, jnp.maximum(mean_of_squares - jnp.square(mean), 0)

@@ -21,17 +21,22 @@ def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int]
     Takes and returns what the function of that name in `jax.lax` does, and can stand for it in `flax.linen.Conv`.
     """
     plain = lambda x, kernel: lax.conv_general_dilated(x, kernel, strides, padding, **options)
-    if not (_is_simple(kernel, padding, options) and _is_product_faster(x, kernel, padding)):
+    if not (_is_simple(x, kernel, padding, options) and _is_product_faster(x, kernel, padding)):
         return plain(x, kernel)
-    product = lambda x, kernel: _product_of_patches(x, kernel, strides, padding)
+    types = {name: options.get(name) for name in ("precision", "preferred_element_type")}
+    product = lambda x, kernel: _product_of_patches(x, kernel, strides, padding, **types)
     return lax.platform_dependent(x, kernel, cpu=product, default=plain)
 
 
-def _is_simple(kernel: jax.Array, padding: Any, options: dict[str, Any]) -> bool:
-    """A 2-D convolution without groups and dilation, its padding in numbers."""
+def _is_simple(x: jax.Array, kernel: jax.Array, padding: Any, options: dict[str, Any]) -> bool:
+    """A 2-D convolution, channels last, without groups and dilation, its padding in numbers."""
     dilation = [*(options.get("lhs_dilation") or ()), *(options.get("rhs_dilation") or ())]
     groups = options.get("feature_group_count", 1), options.get("batch_group_count", 1)
-    return kernel.ndim == 4 and not isinstance(padding, str) and {*dilation, *groups} <= {1}
+    if kernel.ndim != 4 or isinstance(padding, str) or not {*dilation, *groups} <= {1}:
+        return False
+    layouts = [options.get("dimension_numbers"), ("NHWC", "HWIO", "NHWC")]
+    given, ours = (lax.conv_dimension_numbers(x.shape, kernel.shape, layout) for layout in layouts)
+    return given == ours
 
 
 def _is_product_faster(x: jax.Array, kernel: jax.Array, padding: Pairs) -> bool:
@@ -42,7 +47,9 @@ def _is_product_faster(x: jax.Array, kernel: jax.Array, padding: Pairs) -> bool:
     return size[0] < h or size[1] < w or all(covered) or (channels <= 8 and features <= 32)
 
 
-def _product_of_patches(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs) -> jax.Array:
+def _product_of_patches(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs, **types: Any
+) -> jax.Array:
     """Multiplies the patches under the kernel, [B, H', W', h w C], with the kernel as a matrix."""
     h, w, channels, features = kernel.shape
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0))) if any(map(any, padding)) else x
@@ -55,4 +62,4 @@ def _product_of_patches(x: jax.Array, kernel: jax.Array, strides: Sequence[int],
         for i in range(h)
         for j in range(w)
     ]
-    return jnp.concatenate(shifted, -1) @ kernel.reshape(h * w * channels, features)
+    return jnp.matmul(jnp.concatenate(shifted, -1), kernel.reshape(h * w * channels, features), **types)

@@ -9,19 +9,16 @@ learns, not how good it is: networks made for photographs of 224x224 pixels see 
 
 import dataclasses
 import json
-import os
-import platform
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import tyro
 
 import jaxvision as jv
 from train import classification
+from train.shared.files import write_atomically
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import check_run
+from train.shared.run import check_run, exit_on, read_json, start_run
 
 SCORES = Path(__file__).with_name("digits.json")
 
@@ -30,7 +27,7 @@ CIFAR = classification.Config(
     image_size=16, epochs=20, batch_size=64, devices=1, optimizer=OptimizerConfig(learning_rate=3e-3)
 )
 IMAGENET = classification.Config(
-    image_size=32, epochs=8, batch_size=64, evaluate_every=2, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
+    image_size=32, epochs=6, batch_size=64, evaluate_every=2, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
 )
 
 
@@ -47,35 +44,43 @@ class Options:
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Names of models; all where none is given."""
+    seeds: int = 1
+    """Runs of each model, from seed 0 on."""
     record: bool = False
     """Write the scores to digits.json."""
 
 
-def score(name: str) -> dict[str, Any]:
-    """Trains a model, unless its run is complete, and returns its score and what it took."""
-    config, begun = recipe(name), time.perf_counter()
-    result = check_run(config.directory, config) or classification.train(config, classification.build(config))
-    return {
-        "test_accuracy": round(result["test_accuracy"], 4),
-        "seed": config.seed,
-        "seconds": round(time.perf_counter() - begun),
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
-        "jax": jax.__version__,
-    }
+def score(name: str, seeds: int) -> dict[str, Any]:
+    """Trains a model, unless its runs are complete, and returns its scores and what the last run took."""
+    accuracies = []
+    for seed in range(seeds):
+        config = dataclasses.replace(recipe(name), seed=seed)
+        result = check_run(config.directory, config)
+        if result is None:
+            experiment = classification.build(config)
+            with start_run(config.directory, config):
+                result = classification.train(config, experiment)
+        accuracies.append(round(result["test_accuracy"], 4))
+    return {"test_accuracy": accuracies, **read_json(config.directory / "machine.json")}
 
 
 def main() -> None:
     """Trains what the command line names."""
     options = tyro.cli(Options, prog="python -m train.configs.digits", config=(tyro.conf.FlagCreatePairsOff,))
-    for name in options.models or jv.list_models():
-        found = score(name)
-        print(f"{name}: test accuracy {found['test_accuracy']:.2%}", flush=True)
-        if options.record:
-            known = json.loads(SCORES.read_text()) if SCORES.exists() else {}
-            order = [*known, name] if name not in known else list(known)
-            rows = {**known, name: found}
-            lines = ",\n".join(f"  {json.dumps(row)}: {json.dumps(rows[row])}" for row in order)
-            SCORES.write_text(f"{{\n{lines}\n}}\n")
+    with exit_on(*classification.RUN_ERRORS, ValueError):
+        for name in options.models or jv.list_models():
+            found = score(name, options.seeds)
+            print(f"{name}: test accuracy", *(f"{accuracy:.2%}" for accuracy in found["test_accuracy"]), flush=True)
+            if options.record:
+                record(name, found)
+
+
+def record(name: str, found: dict[str, Any]) -> None:
+    """Writes the scores of a model to `digits.json`, a line each."""
+    rows = json.loads(SCORES.read_text()) if SCORES.exists() else {}
+    rows[name] = found
+    lines = ",\n".join(f"  {json.dumps(row)}: {json.dumps(rows[row])}" for row in jv.list_models() if row in rows)
+    write_atomically(SCORES, f"{{\n{lines}\n}}\n")
 
 
 if __name__ == "__main__":

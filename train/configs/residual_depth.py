@@ -5,11 +5,12 @@
 He et al. (https://arxiv.org/abs/1512.03385) trained plain and residual networks of 20 to 110 layers on CIFAR-10. Here
 networks of 8, 20 and 56 layers learn the digits at their own 8x8 pixels, three seeds each, by the paper's recipe in
 small: SGD with momentum 0.9, learning rate 0.1 divided by ten at half and at three quarters, weight decay 1e-4, no
-augmentation. What is compared is the training error, so that overfitting plays no part.
+augmentation; the learning rate warms up over a tenth of the run, as the paper's does for its deepest network. What is
+compared is the training error, so that overfitting plays no part. `--record` keeps errors and figure beside this file:
+the training error at the end, in per cent, mean of three seeds, is in `residual_depth.json`.
 """
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,7 +22,7 @@ from train import classification
 from train.shared.figures import BLUE, GREEN, ORANGE, STYLE, WIDTH
 from train.shared.metrics import Record, read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import check_run, write_json
+from train.shared.run import check_run, exit_on, start_run, write_json
 
 DEPTHS = {8: BLUE, 20: GREEN, 56: ORANGE}
 CONFIG = classification.Config(
@@ -33,9 +34,11 @@ CONFIG = classification.Config(
     evaluate_every=10,
     devices=1,
     optimizer=OptimizerConfig(
-        optimizer="sgd", learning_rate=0.1, schedule="step", warmup=0.0, weight_decay=1e-4, ema=None
+        optimizer="sgd", learning_rate=0.1, schedule="step", warmup=0.1, weight_decay=1e-4, ema=None
     ),
 )
+
+RECORD = Path(__file__).with_suffix(".json")
 
 Errors = dict[str, list[list[float]]]
 
@@ -48,6 +51,8 @@ class Options:
     """Directory of the runs and of the figure; what is there already is not trained again."""
     seeds: int = 3
     """Runs of each network."""
+    record: bool = False
+    """Keep errors and figure beside this file."""
 
 
 def measure(options: Options) -> Errors:
@@ -57,7 +62,9 @@ def measure(options: Options) -> Errors:
         for seed in range(options.seeds):
             config = dataclasses.replace(CONFIG, model=name, seed=seed, run_dir=options.run_dir / f"{name}-{seed}")
             if not check_run(config.directory, config):
-                classification.train(config, classification.build(config))
+                experiment = classification.build(config)
+                with start_run(config.directory, config):
+                    classification.train(config, experiment)
             records = read_metrics(config.directory / "metrics.jsonl")
             errors.setdefault(name, []).append(training_error(records))
     return errors
@@ -90,13 +97,17 @@ def draw(errors: Errors) -> Figure:
 def main() -> None:
     """Trains, draws and prints the errors at the end."""
     options = tyro.cli(Options, prog="python -m train.configs.residual_depth")
-    errors = measure(options)
-    write_json(options.run_dir / "training_errors.json", errors)
-    draw(errors).savefig(options.run_dir / "residual_depth.png", dpi=100)
+    with exit_on(*classification.RUN_ERRORS, ValueError):
+        errors = measure(options)
+    kept = RECORD if options.record else options.run_dir / RECORD.name
+    write_json(
+        kept, {name: [[round(error, 5) for error in curve] for curve in curves] for name, curves in errors.items()}
+    )
+    draw(errors).savefig(kept.with_suffix(".png"), dpi=100)
     for name, curves in errors.items():
         final = ", ".join(f"{100 * curve[-1]:.2f}" for curve in curves)
         print(f"{name:9} training error at the end (%): {final}")
-    print(f"{options.run_dir / 'residual_depth.png'}", file=sys.stderr)
+    print(f"figure: {kept.with_suffix('.png')}")
 
 
 if __name__ == "__main__":

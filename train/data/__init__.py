@@ -30,4 +30,8 @@ def load_images(name: str, directory: Path | None, image_size: int) -> ImageSet:
         raise ValueError(unknown_name("data set", name, IMAGE_SETS))
     if image_size < 1:
         raise ValueError(f"--image-size must be 1 or more, got {image_size}")
-    return IMAGE_SETS[name](directory, image_size)
+    try:
+        return IMAGE_SETS[name](directory, image_size)
+    except ValueError as error:
+        where = f" --data-dir {directory}" if directory else ""
+        raise ValueError(f"--data {name}{where}: {error}") from error

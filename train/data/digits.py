@@ -17,7 +17,7 @@ def load(directory: Path | None, image_size: int) -> ImageSet:
         ValueError: a directory was given; there is nothing to read from one.
     """
     if directory is not None:
-        raise ValueError(f"--data digits is part of scikit-learn and reads no directory, got --data-dir {directory}")
+        raise ValueError("the digits are part of scikit-learn: no directory is read")
     from sklearn.datasets import load_digits  # takes a second to import
 
     digits = load_digits()

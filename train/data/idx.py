@@ -4,6 +4,7 @@ http://yann.lecun.com/exdb/mnist/, https://github.com/zalandoresearch/fashion-mn
 """
 
 import gzip
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -54,12 +55,14 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     header = 4 + 4 * axes
     if len(content) < header or content[:4] != bytes([0, 0, 8, axes]):
         raise ValueError(f"{path} is no IDX file of unsigned bytes with {axes} axes: it begins {content[:4].hex()}")
     shape = np.frombuffer(content, ">u4", axes, offset=4).astype(int)
+    if 0 in shape:
+        raise ValueError(f"{path} holds nothing: its header says {tuple(map(int, shape))}")
     if len(content) - header != np.prod(shape):
         raise ValueError(
             f"{path} should hold {tuple(map(int, shape))} bytes after its header, it holds {len(content) - header}"

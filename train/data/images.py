@@ -65,9 +65,10 @@ class ImageSet:
         return self.train.images.shape[1:]
 
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation [C] of the training pixels, scaled to 0..1."""
+        """Mean and standard deviation [C] of the training pixels, scaled to 0..1; 1 for a channel that never varies."""
         pixels = self.train.images.reshape(-1, self.shape[-1]) / 255.0
-        return pixels.mean(0).astype(np.float32), pixels.std(0).astype(np.float32)
+        std = pixels.std(0)
+        return pixels.mean(0).astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:  # [H, W] or [H, W, 3] uint8 -> [size, size, C]

@@ -1,15 +1,18 @@
 """Checkpoints of a run: Orbax writes them, a digest of every file tells whether they can be trusted.
 
 Orbax's saves are atomic, so a process killed at any instant leaves the last whole checkpoint. What it does not notice
-is damage done later (a flipped bit loads silently), hence a manifest of SHA-256 digests beside each checkpoint:
+is damage done later (a flipped bit loads silently), hence a manifest of SHA-256 digests beside each checkpoint, written
+as soon as the checkpoint is whole:
 
     checkpoints/330/            one step, written by Orbax
     checkpoints/330.sha256.json its manifest
 """
 
 import hashlib
+import itertools
 import json
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +34,14 @@ class Checkpoints:
     Saving returns at once; the files are written while training goes on.
     """
 
-    def __init__(self, directory: Path, *, best: str):
+    def __init__(self, directory: Path, *, best: str, write: bool = True):
         """Opens or creates the directory.
 
         Args:
             directory: of the checkpoints.
             best: name of the metric whose highest value marks the checkpoint to keep beside the latest.
+            write: whether this is the run itself, which clears away what a killed process left half written; False to
+                read beside a run that may go on.
         """
         self.directory, self._best = directory, best
         policies = ocp.training.preservation_policies
@@ -47,20 +52,19 @@ class Checkpoints:
             ]
         )
         self._checkpointer = ocp.training.Checkpointer(
-            directory.absolute(), preservation_policy=keep, cleanup_tmp_directories=True
+            directory.absolute(), preservation_policy=keep, cleanup_tmp_directories=write
         )
-        self._pending: tuple[int, Any] | None = None
+        self._writer = ThreadPoolExecutor(max_workers=1)
+        self._pending: tuple[int, Future] | None = None
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints that are whole, in order."""
-        return sorted(c.step for c in self._checkpointer.checkpoints if self._manifest(c.step).exists())
+        return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
 
     def best_step(self) -> int:
         """The step of the best checkpoint, the latest of those that are equally good."""
         self.finish()
-        known = set(self.steps())
-        saved = [c for c in self._checkpointer.checkpoints if c.step in known and c.metrics]
-        return self._last([step for _, step in sorted((c.metrics[self._best], c.step) for c in saved)])
+        return self._last(self._steps_by_score())
 
     def latest_step(self) -> int:
         """The step of the latest checkpoint."""
@@ -87,7 +91,8 @@ class Checkpoints:
         """
         self.finish()
         try:
-            self._pending = step, self._checkpointer.save_async(step, state, metrics=metrics)
+            response = self._checkpointer.save_async(step, state, metrics=metrics)
+            self._pending = step, self._writer.submit(self._complete, step, response)
         except Exception as error:
             raise self._failure(step, error) from error
 
@@ -99,16 +104,19 @@ class Checkpoints:
         """
         if self._pending is None:
             return
-        (step, response), self._pending = self._pending, None
+        (step, written), self._pending = self._pending, None
         try:
-            response.result()
-            write_json(self._manifest(step), _digests(self.directory / str(step)))
+            written.result()
         except Exception as error:
             raise self._failure(step, error) from error
-        kept = {checkpoint.step for checkpoint in self._checkpointer.checkpoints}
+        kept = set(self.steps())
         for manifest in self.directory.glob("*.sha256.json"):
             if int(manifest.name.split(".")[0]) not in kept:
                 manifest.unlink()
+
+    def _complete(self, step: int, response: Any) -> None:
+        response.result()
+        write_json(self._manifest(step), _digests(self.directory / str(step)))
 
     def restore(self, step: int, like: Any) -> Any:
         """Reads the state of a step, after checking every file of it.
@@ -138,32 +146,54 @@ class Checkpoints:
         Raises:
             CheckpointError: there are checkpoints, and none can be read.
         """
-        found = sorted((c.step for c in self._checkpointer.checkpoints), reverse=True)
-        failures = []
-        for step in found:
-            try:
-                state = self.restore(step, like)
-            except CheckpointError as error:
-                failures.append(str(error))
-                continue
-            self._set_aside([other for other in found if other > step], failures)
-            return step, state
-        if failures:
-            raise CheckpointError("no checkpoint can be read:\n  " + "\n  ".join(failures))
-        return None
+        return self._restore_first(self.steps()[::-1], like)
+
+    def restore_best(self, like: Any) -> tuple[int, Any]:
+        """The same for the best step; where that is damaged, the next best.
+
+        Raises:
+            CheckpointError: no checkpoint can be read.
+        """
+        self.finish()
+        restored = self._restore_first(self._steps_by_score()[::-1], like)
+        if restored is None:
+            raise CheckpointError(f"{self.directory} holds no checkpoint with a score")
+        return restored
 
     def close(self) -> None:
         """Finishes writing and lets go of the directory."""
         self.finish()
+        self._writer.shutdown()
         self._checkpointer.close()
 
-    def _set_aside(self, steps: list[int], failures: list[str]) -> None:
-        for step, failure in zip(steps, failures, strict=True):
-            aside = self.directory.parent / f"damaged-checkpoint-{step}"
+    def _steps_by_score(self) -> list[int]:
+        scored = [(c.metrics[self._best], c.step) for c in self._checkpointer.checkpoints if c.metrics]
+        return [step for _, step in sorted(scored)]
+
+    def _restore_first(self, steps: list[int], like: Any) -> tuple[int, Any] | None:
+        failures: dict[int, str] = {}
+        for step in steps:
+            try:
+                state = self.restore(step, like)
+            except CheckpointError as error:
+                failures[step] = str(error)
+                continue
+            self._set_aside(failures)
+            return step, state
+        if failures:
+            raise CheckpointError("no checkpoint can be read:\n  " + "\n  ".join(failures.values()))
+        return None
+
+    def _set_aside(self, failures: dict[int, str]) -> None:
+        for step, failure in failures.items():
+            names = itertools.chain(
+                [f"damaged-checkpoint-{step}"], (f"damaged-checkpoint-{step}.{n}" for n in itertools.count(2))
+            )
+            aside = next(path for path in map(self.directory.parent.joinpath, names) if not path.exists())
             (self.directory / str(step)).rename(aside)
             self._manifest(step).unlink(missing_ok=True)
             logger.warning("%s; moved to %s, going on from an older one", failure, aside)
-        if steps:
+        if failures:
             self._checkpointer.reload()
 
     def _last(self, steps: list[int]) -> int:
@@ -175,7 +205,12 @@ class Checkpoints:
         return self.directory / f"{step}.sha256.json"
 
     def _damage(self, step: int) -> str | None:
-        """Returns what is wrong with the files of a step, None if nothing."""
+        """Returns what is wrong with the files of a step, None if nothing.
+
+        A kill just after Orbax has finished leaves a whole checkpoint without a manifest: it is taken as it is.
+        """
+        if not self._manifest(step).exists():
+            return None
         try:
             expected = json.loads(self._manifest(step).read_text())
         except (OSError, ValueError) as error:

@@ -5,7 +5,15 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file under a temporary name and renames it, so that no reader and no kill sees half of it."""
+    """Writes a file under a temporary name and renames it, so that no reader and no kill sees half of it.
+
+    Raises:
+        OSError: it cannot be written; the error names the file, and nothing is left of it.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -40,5 +40,5 @@ def first_convolution(
         with nn.intercept_methods(stop_at_convolution):
             model.apply(variables, image, train=False)
     except _ReachedError:
-        return np.asarray(found["kernel"]), np.asarray(found["maps"])
+        return tuple(np.asarray(found[name], np.float32) for name in ("kernel", "maps"))
     return None

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from train.shared.checkpoint import Checkpoints
+from train.shared.checkpoint import CheckpointError, Checkpoints
 from train.shared.feed import Advance
 from train.shared.metrics import MetricsLog
 from train.shared.progress import Progress
@@ -45,7 +46,7 @@ def fit(
         evaluate: the metrics that are logged as `val/...`, exact over a whole split.
         schedule: the learning rate, to log it.
         checkpoints, log, progress: where all of it goes.
-        max_nonfinite: steps in a row with a loss or gradient that is not finite before the run is stopped.
+        max_nonfinite: that of the training step.
 
     Returns:
         The state after the last step.
@@ -62,7 +63,7 @@ def fit(
             step = min(total_steps, *(start - start % every + every for every in (log_every, evaluate_every)))
             state, totals = advance(state, start, step)
             totals = jax.device_get(totals)
-            _check_finite(state, max_nonfinite, checkpoints)
+            _check_finite(state, step, max_nonfinite, checkpoints)
             elapsed = time.perf_counter() - begun
             record = {f"train/{name}": value for name, value in means(totals).items()}
             record |= {
@@ -71,11 +72,12 @@ def fit(
             }
             if due := step % evaluate_every == 0 or step == total_steps:
                 metrics = {f"val/{name}": value for name, value in evaluate(state).items()}
-                checkpoints.save(step, state, metrics)
                 record |= metrics
             record = {"epoch": step / steps_per_epoch, **record}
-            log.write({"step": step, **record})
+            log.write({"step": step, **record})  # before the checkpoint: a run that goes on from it has this record
             progress.update(step, **record)
+            if due:
+                checkpoints.save(step, state, metrics)
             if received and step < total_steps:
                 if not due:
                     checkpoints.save(step, state, None)
@@ -85,13 +87,16 @@ def fit(
     return state
 
 
-def _check_finite(state: TrainState, limit: int, checkpoints: Checkpoints) -> None:
+def _check_finite(state: TrainState, step: int, limit: int, checkpoints: Checkpoints) -> None:
+    """Raises NonFiniteLossError where the steps have stopped, after saving the state from before they went wrong."""
     if (streak := int(state.nonfinite)) < limit:
         return
+    checkpoints.save(step, state.replace(nonfinite=jnp.zeros_like(state.nonfinite)), None)
     checkpoints.finish()
     raise NonFiniteLossError(
-        f"the loss or its gradient was not finite in the {streak} steps up to step {int(state.step)} "
-        f"(--max-nonfinite {limit}); {checkpoints.last_good()}; a lower --learning-rate or a --clip-norm may help"
+        f"the loss, its gradient or the update was not finite from step {step - streak} on, for {limit} steps in a row "
+        f"(--max-nonfinite); the state from before is saved: {checkpoints.last_good()}. A lower --learning-rate or a "
+        "--clip-norm may help, in a new --run-dir"
     )
 
 
@@ -100,6 +105,8 @@ def _failing_writes_explained(checkpoints: Checkpoints) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        with contextlib.suppress(CheckpointError):
+            checkpoints.finish()
         raise RunError(f"cannot write to {checkpoints.directory.parent}: {error}; {checkpoints.last_good()}") from error
 
 

@@ -37,7 +37,7 @@ class MetricsLog:
         first = 0 if resume_step is None else resume_step + 1
         path = directory / "metrics.jsonl"
         write_atomically(path, "".join(f"{line}\n" for line, record in _lines(path) if record["step"] < first))
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)  # a failed write leaves nothing to fail again when it closes
         earlier = len(list(directory.glob("events.out.tfevents.*")))  # the time in a file's name has only seconds
         self._events = EventsWriter(str(directory / "events"), f".{earlier}")
         self._write_event(first, session_log=SessionLog(status=SessionLog.START))  # hides this step and later ones
@@ -45,10 +45,15 @@ class MetricsLog:
     def write(self, record: Record) -> None:
         """Appends a record; it has a `step`."""
         finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
-        self._file.write(json.dumps(finite, allow_nan=False) + "\n")
-        self._file.flush()
+        self._append(json.dumps(finite, allow_nan=False) + "\n")
         scalars = [Summary.Value(tag=name, simple_value=value) for name, value in record.items() if name != "step"]
         self._write_event(record["step"], summary=Summary(value=scalars))
+
+    def _append(self, line: str) -> None:
+        try:
+            self._file.write(line.encode())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._file.name) from error
 
     def _write_event(self, step: int, **content: Any) -> None:
         self._events.write_event(Event(step=step, wall_time=time.time(), **content))

@@ -13,7 +13,7 @@ from optax import contrib
 class OptimizerConfig:
     """How the parameters are updated."""
 
-    optimizer: Literal["sgd", "adam", "adamw", "lamb", "lars", "lion", "muon", "rmsprop", "adafactor"] = "adamw"
+    optimizer: Literal["sgd", "adam", "adamw", "lamb", "lars", "lion", "muon", "rmsprop"] = "adamw"
     """Rule of the update."""
     learning_rate: float = 3e-3
     """Highest learning rate, reached after the warm-up."""
@@ -132,10 +132,6 @@ def _lars(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTr
     )
 
 
-def _adafactor(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    return optax.adafactor(schedule, weight_decay_rate=config.weight_decay or None, weight_decay_mask=kernels)
-
-
 def _muon(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Muon on every kernel, a convolution's as the matrix of its patches; Adam on the rest."""
 
@@ -160,5 +156,4 @@ OPTIMIZERS = {
     "lion": _decoupled(optax.lion),
     "muon": _muon,
     "rmsprop": _coupled(optax.rmsprop, "momentum", "nesterov"),
-    "adafactor": _adafactor,
 }

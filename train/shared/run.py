@@ -5,12 +5,14 @@ metrics.jsonl         one record a line; the same as TensorBoard events beside i
 checkpoints/          the latest and the best state
 weights.safetensors   the best weights, for `jaxvision.load_weights`
 model.json            the model, its classes and the preprocessing of its images
+machine.json          where the run was finished, and how long that took
 result.json           the final scores; there once the run is complete
 figures/ report.html  what the run did, to look at
 """
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import sys
 import typing
@@ -22,6 +24,8 @@ from train.shared.files import write_atomically
 
 # Options that change where a run happens, not what it computes: another value can go on with the same run.
 FREE = {"run_dir", "devices", "fsdp"}
+# What a process killed while it starts a run can leave.
+HALF_STARTED = {".lock", "config.json.tmp"}
 
 
 class RunError(RuntimeError):
@@ -43,7 +47,7 @@ def check_run(directory: Path, config: Any) -> dict[str, Any] | None:
     """
     file = directory / "config.json"
     if not file.exists():
-        if directory.exists() and any(directory.iterdir()):
+        if directory.exists() and any(path.name not in HALF_STARTED for path in directory.iterdir()):
             raise RunError(f"{directory} is not empty and not a run (it has no config.json): choose another --run-dir")
         return None
     there, asked = flatten(read_json(file)), flatten(to_json(config))
@@ -58,11 +62,22 @@ def check_run(directory: Path, config: Any) -> dict[str, Any] | None:
     return read_json(result) if result.exists() else None
 
 
-def start_run(directory: Path, config: Any) -> None:
-    """Creates the directory of a run with its `config.json`; one that is gone on with stays as it is."""
+@contextlib.contextmanager
+def start_run(directory: Path, config: Any) -> Iterator[None]:
+    """Creates the directory of a run with its `config.json`, if need be, and holds it for this process alone.
+
+    Raises:
+        RunError: another process is at work in it.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    if not (directory / "config.json").exists():
-        write_json(directory / "config.json", to_json(config))
+    with (directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"another process is training in {directory}") from None
+        if not (directory / "config.json").exists():
+            write_json(directory / "config.json", to_json(config))
+        yield
 
 
 def to_json(config: Any) -> dict[str, Any]:

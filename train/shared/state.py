@@ -20,7 +20,7 @@ class TrainState:
         opt_state: the optimizer's.
         average: `params` and `model_state` averaged over the steps (see `ema`); None without averaging.
         rng: data of the run's random key.
-        nonfinite: steps skipped in a row because the loss or its gradient was not finite.
+        nonfinite: steps skipped in a row because the loss, its gradient or the update was not finite.
     """
 
     step: jax.Array

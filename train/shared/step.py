@@ -24,6 +24,7 @@ def make_train_step(
     *,
     accumulate: int = 1,
     after_update: Callable[[TrainState], TrainState] | None = None,
+    max_nonfinite: int = 10,
 ) -> TrainStep:
     """Returns the pure function `(state, batch) -> (state, metrics)`.
 
@@ -31,12 +32,13 @@ def make_train_step(
         loss_fn: `(params, model_state, batch, rng, step) -> (loss_sum, count), (model_state, metrics)`, sums over the
             examples of the batch, so that batches, devices and microbatches of any size add up exactly.
         optimizer: turns the gradient of `loss_sum / count` into an update.
-        accumulate: microbatches that the batch is cut into; their sums make one update.
+        accumulate: microbatches that the batch is cut into; their sums make one update (BatchNorm sees them singly).
         after_update: applied to the state after each update.
+        max_nonfinite: after so many skipped steps in a row every further step is skipped too.
 
     The metrics come back as sums too: those of `loss_fn`, `loss`, `gradient_norm` (weighted by `count`) and `count`,
-    all zero in a step whose loss or gradient is not finite; such a step changes nothing but the counters `step` and
-    `nonfinite` of the state, and shows as `skipped`.
+    all zero in a step whose loss, gradient or update is not finite; such a step changes nothing but the counters `step`
+    and `nonfinite` of the state, and shows as `skipped`.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -44,8 +46,9 @@ def make_train_step(
         gradient_sum, model_state, metrics = _gradient(loss_fn, state, batch, rng, accumulate)
         gradient = jax.tree.map(lambda g: (g / metrics["count"]).astype(g.dtype), gradient_sum)
         norm = optax.tree.norm(gradient)
-        finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        numbers = jnp.stack([norm, metrics["loss"], optax.tree.norm(updates)])
+        finite = jnp.isfinite(numbers).all() & (state.nonfinite < max_nonfinite)
         updated = state.replace(
             params=optax.apply_updates(state.params, updates), opt_state=opt_state, model_state=model_state
         )
