@@ -11,6 +11,7 @@ the training error at the end, in per cent, mean of three seeds, is in `residual
 """
 
 import dataclasses
+import json
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,9 +21,10 @@ from matplotlib.figure import Figure
 
 from train import classification
 from train.shared.figures import BLUE, GREEN, ORANGE, STYLE, WIDTH
+from train.shared.files import write_atomically
 from train.shared.metrics import Record, read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import check_run, exit_on, start_run, write_json
+from train.shared.run import check_run, exit_on, start_run
 
 DEPTHS = {8: BLUE, 20: GREEN, 56: ORANGE}
 CONFIG = classification.Config(
@@ -94,15 +96,23 @@ def draw(errors: Errors) -> Figure:
     return figure
 
 
+def save(errors: Errors, path: Path) -> None:
+    """Writes errors as JSON, a line for each run."""
+    lines = [f'  "{name}": [\n    {_lines(curves)}\n  ]' for name, curves in errors.items()]
+    write_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _lines(curves: list[list[float]]) -> str:
+    return ",\n    ".join(json.dumps([round(error, 5) for error in curve]) for curve in curves)
+
+
 def main() -> None:
     """Trains, draws and prints the errors at the end."""
     options = tyro.cli(Options, prog="python -m train.configs.residual_depth")
     with exit_on(*classification.RUN_ERRORS, ValueError):
         errors = measure(options)
     kept = RECORD if options.record else options.run_dir / RECORD.name
-    write_json(
-        kept, {name: [[round(error, 5) for error in curve] for curve in curves] for name, curves in errors.items()}
-    )
+    save(errors, kept)
     draw(errors).savefig(kept.with_suffix(".png"), dpi=100)
     for name, curves in errors.items():
         final = ", ".join(f"{100 * curve[-1]:.2f}" for curve in curves)
