@@ -156,6 +156,7 @@ def test_no_checkpoint_is_none_and_only_damaged_ones_are_an_error(tmp_path):
     assert (tmp_path / "1").is_dir()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what the failed load leaves behind
 def test_a_state_of_another_shape_is_refused(tmp_path):
     checkpoints = filled(tmp_path, scores=(0.5,))
     other = state(0) | {"params": {"kernel": jnp.zeros((256, 255))}}
