@@ -23,6 +23,12 @@ def lecun_bound(fan_in: int) -> float:
     return 2.4 / fan_in
 
 
+def subsample(x: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/2, W/2, C]
+    """The mean of each window of 2x2 pixels, summed in float32 or wider."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return nn.avg_pool(wide, (2, 2), (2, 2)).astype(x.dtype)
+
+
 class LeNet5(nn.Module):
     """The convolutional layers C1 to C5 and the fully connected F6 of LeNet-5, for images of 32x32 pixels.
 
@@ -50,8 +56,8 @@ class LeNet5(nn.Module):
         """Returns S2 [B, 14, 14, 6], S4 [B, 5, 5, 16] and C5 [B, 1, 1, 120]."""
         del train
         check_image(image, self.in_channels, size=32)
-        s2 = nn.tanh(nn.avg_pool(self.c1(image), (2, 2), (2, 2)))
-        s4 = nn.tanh(nn.avg_pool(self.c3(s2), (2, 2), (2, 2)))
+        s2 = nn.tanh(subsample(self.c1(image)))
+        s4 = nn.tanh(subsample(self.c3(s2)))
         return s2, s4, nn.tanh(self.c5(s4))
 
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, 1, 1, 120] -> [B, 84]
