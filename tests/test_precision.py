@@ -95,3 +95,14 @@ def operations(jaxpr):
                 inner = getattr(part, "jaxpr", part)
                 if hasattr(inner, "eqns"):
                     yield from operations(inner)
+
+
+def test_statistics_of_a_mean_large_beside_the_deviation():
+    x = np.float32(1000 + 0.1 * np.random.RandomState(0).randn(4096, 1))
+    norm = BatchNorm(True)
+    running = {"mean": jnp.full(1, 999.5), "var": jnp.ones(1)}
+    variables = {"params": {"scale": jnp.ones(1), "bias": jnp.zeros(1)}, "batch_stats": running}
+    _, updated = norm.apply(variables, jnp.asarray(x), mutable=["batch_stats"])
+    expected = 0.9 + 0.1 * x.astype(np.float64).var(ddof=1)
+    np.testing.assert_allclose(updated["batch_stats"]["var"], expected, rtol=1e-6)
+    np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.9 * 999.5 + 0.1 * x.mean(dtype=np.float64), rtol=1e-6)

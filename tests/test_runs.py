@@ -149,6 +149,18 @@ def test_predict_on_files_is_evaluate_on_the_split(run_dir, tmp_path):
     assert f"{results[0]['top'][0]['class']}  {results[0]['top'][0]['probability']:.1%}" in out
 
 
+def test_a_run_in_bfloat16_is_predicted_as_it_was_evaluated(tmp_path):
+    call("train.classification", *SHORT, "--epochs", "2", "--precision", "bfloat16", "--run-dir", tmp_path / "run")
+    test = load(None, 32).test
+    (tmp_path / "images").mkdir()
+    for i, image in enumerate(test.images):
+        Image.fromarray(image[:, :, 0]).save(tmp_path / "images" / f"{i:03}.png")
+    out, _ = call("train.predict", tmp_path / "run", tmp_path / "images", "--json")
+    classes = [int(json.loads(line)["top"][0]["class"]) for line in out.splitlines()]
+    expected = json.loads((tmp_path / "run" / "result.json").read_text())["test_accuracy"]
+    assert np.mean(classes == test.labels) == pytest.approx(expected)
+
+
 def classify(monkeypatch, *arguments: object) -> None:
     """The command line in this process, where nothing needs to be compiled."""
     monkeypatch.setattr(sys, "argv", ["train.classification", *map(str, arguments)])
