@@ -1,6 +1,6 @@
 """Writes the small files of PyTorch in `checkpoints/`, with the values that PyTorch reads from them.
 
-    python -m tests.reference.make_checkpoints
+python -m tests.reference.make_checkpoints
 """
 
 from collections import OrderedDict
