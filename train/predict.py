@@ -102,7 +102,7 @@ def predict(classifier: Classifier, paths: Iterable[Path], top_k: int) -> tuple[
     probabilities = classifier(np.stack(images)) if images else []
     results = []
     for path, row in zip(read, probabilities, strict=True):
-        best = np.argsort(-row)[:top_k]
+        best = np.argsort(-row, kind="stable")[:top_k]  # of equals the first, as argmax has it
         top = [{"class": classifier.classes[i], "probability": float(row[i])} for i in best]
         results.append({"file": str(path), "top": top})
     return results, failures
