@@ -127,10 +127,12 @@ class Evaluator:
         self._batch_size, self._sharding = batch_size, batch_sharding(mesh)
 
         def evaluate(variables, images, labels, weights):
-            logits = model.apply(variables, preprocessing(images), train=False)
-            correct = logits.argmax(-1) == labels
+            logits = model.apply(variables, preprocessing(images), train=False).astype(jnp.float32)
+            probabilities = jax.nn.softmax(logits)
+            # Not of bfloat16 logits: XLA may leave their rounding out for one use of them and not for another.
+            correct = probabilities.argmax(-1) == labels
             sums = {"loss": (cross_entropy(logits, labels) * weights).sum(), "accuracy": (correct * weights).sum()}
-            return sums | {"count": weights.sum()}, jax.nn.softmax(logits.astype(jnp.float32))
+            return sums | {"count": weights.sum()}, probabilities
 
         self._evaluate = jax.jit(evaluate)
 
