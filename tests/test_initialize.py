@@ -77,3 +77,13 @@ def test_layers_draw_independently():
 
 def test_variables_are_float32_whatever_the_type_of_the_computation():
     assert {values.dtype for values in initial("resnet8", dtype="bfloat16").values()} == {np.dtype("float32")}
+
+
+def test_init_within_another_program_is_the_same_draw():
+    """As where each device draws its part of the parameters."""
+    model, key = jv.create_model("lenet5"), jax.random.key(0)
+    alone = jv.init(model, key)
+    for draw in (jax.jit(lambda: jv.init(model, key)), lambda: jax.jit(lambda key: jv.init(model, key))(key)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), draw(), alone)
+    shapes = jax.eval_shape(lambda key: jv.init(model, key), key)
+    assert jax.tree.map(np.shape, shapes) == jax.tree.map(np.shape, alone)
