@@ -1,19 +1,21 @@
-"""Images per second in inference and in training, beside PyTorch in the same run.
+"""Speed of a model in inference and in training, beside PyTorch in the same run.
 
-    python -m benchmarks.throughput resnet50 --batch-size 8 --against eager compiled --output rows.json
+    python -m benchmarks.throughput resnet50 --batch-size 8 --against torch --output rows.json
 
 Every contender does the same work on the same random images: inference is a forward pass, training a forward and a
 backward pass and a step of SGD with momentum. All are warmed up, then timed in turn, round after round, so that
-whatever else the machine does falls on all of them; the medians are compared. Shapes: B batch, H height, W width.
+whatever else the machine does falls on all of them; the medians are compared. It needs jax, flax, optax and numpy, and
+for the peer torch, torchvision and timm. Shapes: B batch, H height, W width.
 """
 
 import argparse
+import dataclasses
 import importlib.metadata
 import importlib.util
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +25,67 @@ import numpy as np
 import optax
 
 import jaxvision as jv
+from jaxvision.initialize import abstract_variables
+from jaxvision.ops.arithmetic import multiply_adds
 from train.shared.files import write_atomically
 from train.shared.machine import machine
 from train.shared.state import create_state
 from train.shared.step import make_train_step
 
-Run = Callable[[], None]
 NUM_CLASSES = 10
+WORK = ("infer", "train")
+PEERS = ("eager", "compiled")
 
 
-def jax_runs(name: str, images: np.ndarray, labels: np.ndarray, dtype: str) -> dict[str, Run]:
-    """Returns inference and a training step of ours, each waiting for its result."""
-    model = jv.create_model(name, num_classes=NUM_CLASSES, in_channels=images.shape[-1], dtype=jnp.dtype(dtype))
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is measured.
+
+    Attributes:
+        model: name of the model.
+        work: "infer" or "train".
+        images: float32 [B, H, W, C].
+        labels: int32 [B].
+        dtype: of the computation, "float32" or "bfloat16".
+    """
+
+    model: str
+    work: str
+    images: np.ndarray
+    labels: np.ndarray
+    dtype: str
+
+    @property
+    def flops(self) -> int:
+        """Operations that the model takes: two for a multiply-add, and a training step three times a forward pass."""
+        model = jv.create_model(self.model, num_classes=NUM_CLASSES, in_channels=self.images.shape[-1])
+        variables = abstract_variables(model)
+        forward = lambda variables, images: model.apply(variables, images, train=False)
+        count = multiply_adds(forward, variables, jax.ShapeDtypeStruct(self.images.shape, jnp.float32))
+        return 2 * count * (3 if self.work == "train" else 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One way to do a task.
+
+    Attributes:
+        run: does it once and waits for the result.
+        prepare_seconds: to compile it.
+        memory: bytes that it takes on the device, what goes in and comes out included; None where that is not known.
+    """
+
+    run: Callable[[], None]
+    prepare_seconds: float
+    memory: Callable[[], int | None]
+
+
+def jaxvision(task: Task) -> Contender:
+    """Returns ours, compiled ahead of time."""
+    channels, dtype = task.images.shape[-1], jnp.dtype(task.dtype)
+    model = jv.create_model(task.model, num_classes=NUM_CLASSES, in_channels=channels, dtype=dtype)
     variables = jv.init(model, jax.random.key(0))
-    forward = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
-    batch = jax.device_put({"image": images, "label": labels})
+    batch = jax.device_put({"image": task.images, "label": task.labels})
 
     def loss_fn(params, model_state, batch, rng, step):
         del rng, step
@@ -48,99 +96,163 @@ def jax_runs(name: str, images: np.ndarray, labels: np.ndarray, dtype: str) -> d
         return (loss.sum(), jnp.float32(len(loss))), (model_state, {})
 
     optimizer = optax.sgd(1e-3, momentum=0.9)
-    step = jax.jit(make_train_step(loss_fn, optimizer), donate_argnums=0)
-    state = create_state(variables, optimizer, jax.random.key(0))
+    if task.work == "infer":
+        state = variables
+        step = jax.jit(lambda variables, batch: model.apply(variables, batch["image"], train=False))
+    else:
+        state = create_state(variables, optimizer, jax.random.key(0))
+        step = jax.jit(make_train_step(loss_fn, optimizer), donate_argnums=0)
+    lowered = step.lower(state, batch)
+    begun = time.perf_counter()
+    compiled = lowered.compile()
+    seconds = time.perf_counter() - begun
+    size = compiled.memory_analysis()
+    memory = size.argument_size_in_bytes + size.output_size_in_bytes + size.temp_size_in_bytes
+    memory -= size.alias_size_in_bytes
 
     def infer():
-        forward(variables, batch["image"]).block_until_ready()
+        compiled(state, batch).block_until_ready()
 
     def train():
         nonlocal state
-        state, metrics = step(state, batch)
+        state, metrics = compiled(state, batch)
         jax.block_until_ready((state, metrics))
 
-    return {"infer": infer, "train": train}
+    return Contender({"infer": infer, "train": train}[task.work], seconds, lambda: memory)
 
 
-def torch_runs(name: str, images: np.ndarray, labels: np.ndarray, dtype: str, *, compiled: bool) -> dict[str, Run]:
-    """Returns the same of PyTorch, channels last, in bfloat16 under autocast."""
+def pytorch(task: Task, kind: str) -> Contender:
+    """Returns PyTorch's, "eager" or "compiled": channels last, in bfloat16 under autocast."""
     import torch
 
     from tests.reference.torch_results import INFERENCE
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = INFERENCE[name].build(num_classes=NUM_CLASSES).to(device, memory_format=torch.channels_last)
-    tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
-    tensor, targets = tensor.to(memory_format=torch.channels_last), torch.from_numpy(labels).long().to(device)
+    model = INFERENCE[task.model].build(num_classes=NUM_CLASSES).to(device, memory_format=torch.channels_last)
+    images = torch.from_numpy(np.ascontiguousarray(task.images.transpose(0, 3, 1, 2))).to(device)
+    images, targets = images.to(memory_format=torch.channels_last), torch.from_numpy(task.labels).long().to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-    run = torch.compile(model) if compiled else model
-    autocast = torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16")
+    model.train(task.work == "train")
+    forward = torch.compile(model) if kind == "compiled" else model
+    autocast = torch.autocast(device, torch.bfloat16, enabled=task.dtype == "bfloat16")
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
 
     def infer():
-        model.eval()
         with torch.no_grad(), autocast:
-            run(tensor)
+            forward(images)
         wait()
 
     def train():
-        model.train()
         optimizer.zero_grad(set_to_none=True)
         with autocast:
-            loss = torch.nn.functional.cross_entropy(run(tensor), targets)
+            loss = torch.nn.functional.cross_entropy(forward(images), targets)
         loss.backward()
         optimizer.step()
         wait()
 
-    return {"infer": infer, "train": train}
+    run = {"infer": infer, "train": train}[task.work]
+    return Contender(run, timed(run), lambda: torch.cuda.max_memory_allocated() if device == "cuda" else None)
 
 
-def measure(contenders: dict[str, Run], seconds: float) -> dict[str, dict[str, float]]:
-    """Times contenders in turn for about so long each.
-
-    Returns:
-        For each, the seconds of its first call (with compilation) and the median of the later ones.
-    """
-    first = {name: timed(run) for name, run in contenders.items()}
-    once = max(min(timed(run) for _ in range(2)) for run in contenders.values())
+def medians(contenders: dict[str, Contender], seconds: float) -> dict[str, float]:
+    """Times contenders in turn, for about so long each, and returns the median seconds of a run of each."""
+    once = max(min(timed(contender.run) for _ in range(2)) for contender in contenders.values())
     rounds = int(np.clip(seconds / once, 5, 200))
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
-        for name, run in contenders.items():
-            times[name].append(timed(run))
-    return {name: {"first": first[name], "median": statistics.median(times[name])} for name in contenders}
+        for name, contender in contenders.items():
+            times[name].append(timed(contender.run))
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
-def timed(run: Run) -> float:
+def timed(run: Callable[[], None]) -> float:
     """Returns the seconds that a call takes."""
     begun = time.perf_counter()
     run()
     return time.perf_counter() - begun
 
 
-def rows(options: argparse.Namespace, name: str) -> list[dict[str, Any]]:
-    """Measures one model: a row for inference, a row for training."""
+def matmul_peak(dtype: str) -> float:
+    """Returns the FLOP/s of the device's best large matrix product, as XLA does it in this type by default."""
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    a = jax.random.normal(jax.random.key(0), (size, size), jnp.dtype(dtype))
+    product = jax.jit(jnp.matmul)
+    run = lambda: product(a, a).block_until_ready()
+    run()
+    return 2 * size**3 / min(timed(run) for _ in range(10))
+
+
+def measure(task: Task, peers: Sequence[str], seconds: float, peak: float) -> dict[str, Any]:
+    """Returns the row of a task: speeds, compile times and memory by contender, and how ours compare."""
+    contenders = {"jaxvision": jaxvision(task)} | {f"torch {kind}": pytorch(task, kind) for kind in peers}
+    speeds = {name: len(task.labels) / median for name, median in medians(contenders, seconds).items()}
+    memory = {name: contender.memory() for name, contender in contenders.items()}
+    achieved = task.flops / len(task.labels) * speeds["jaxvision"]
+    row = {
+        "model": task.model,
+        "work": task.work,
+        "batch": len(task.labels),
+        "size": task.images.shape[1],
+        "dtype": task.dtype,
+        "images_per_second": {name: float(f"{speed:.4g}") for name, speed in speeds.items()},
+        "gflops_per_second": round(achieved / 1e9, 1),
+        "share_of_matmul_peak": round(achieved / peak, 3),
+        "compile_seconds": {name: round(contender.prepare_seconds, 1) for name, contender in contenders.items()},
+        "memory_megabytes": {name: round(size / 1e6) for name, size in memory.items() if size is not None},
+    }
+    if peers:
+        best = max(speed for name, speed in speeds.items() if name != "jaxvision")
+        row["ratio"] = round(speeds["jaxvision"] / best, 2)
+    return row
+
+
+def random_task(name: str, work: str, options: argparse.Namespace) -> Task:
+    """Returns a task on random images."""
     example = jv.create_model(name).example_input()
     size = options.image_size or example.shape[1]
     random = np.random.RandomState(0)
     images = random.randn(options.batch_size, size, size, example.shape[-1]).astype(np.float32)
     labels = random.randint(0, NUM_CLASSES, options.batch_size).astype(np.int32)
-    contenders = {"jaxvision": jax_runs(name, images, labels, options.dtype)}
-    for kind in options.against:
-        contenders[f"torch {kind}"] = torch_runs(name, images, labels, options.dtype, compiled=kind == "compiled")
-    result = []
-    for work in options.work:
-        measured = measure({contender: runs[work] for contender, runs in contenders.items()}, options.seconds)
-        row = {"model": name, "work": work, "batch": options.batch_size, "size": size, "dtype": options.dtype}
-        row |= {"compile_seconds": round(measured["jaxvision"]["first"], 1)}
-        speeds = {contender: options.batch_size / m["median"] for contender, m in measured.items()}
-        row |= {"images_per_second": {contender: float(f"{speed:.4g}") for contender, speed in speeds.items()}}
-        if len(speeds) > 1:
-            best = max(speed for contender, speed in speeds.items() if contender != "jaxvision")
-            row["ratio"] = round(speeds["jaxvision"] / best, 2)
-        result.append(row)
-        print(json.dumps(row), flush=True)
-    return result
+    return Task(name, work, images, labels, options.dtype)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Lays rows out; the ratio of our speed to the best other one comes last."""
+    names = list(dict.fromkeys(name for row in rows for name in row["images_per_second"]))
+    header = ["model", "work", "batch", "size", "type", *(f"{name} images/s" for name in names)]
+    header += ["GFLOP/s", "of peak", "compile s", "MB", "ratio"]
+    cells = [
+        [
+            *(str(row[key]) for key in ("model", "work", "batch", "size", "dtype")),
+            *(f"{row['images_per_second'].get(name, float('nan')):,.1f}" for name in names),
+            f"{row['gflops_per_second']:,.1f}",
+            f"{row['share_of_matmul_peak']:.1%}",
+            f"{row['compile_seconds']['jaxvision']:.1f}",
+            f"{row['memory_megabytes']['jaxvision']:,}",
+            f"{row['ratio']:.2f}" if "ratio" in row else "",
+        ]
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in (header, *cells)
+    ]
+    return "\n".join(lines)
+
+
+def save(path: Path, measured: dict[str, Any]) -> None:
+    """Adds a row to a file of this machine, in place of that of the same work."""
+    here = machine()
+    if importlib.util.find_spec("torch"):
+        here["torch"] = importlib.metadata.version("torch")
+    known = json.loads(path.read_text()) if path.exists() else {"machine": here, "rows": []}
+    if known["machine"] != here:
+        raise SystemExit(f"error: {path} holds figures of another machine: {known['machine']}; give another --output")
+    work = lambda row: tuple(row[key] for key in ("model", "work", "batch", "size", "dtype"))
+    kept = [row for row in known["rows"] if work(row) != work(measured)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n  ".join(json.dumps(row) for row in [*kept, measured])
+    write_atomically(path, f'{{"machine": {json.dumps(known["machine"])},\n "rows": [\n  {lines}\n]}}\n')
 
 
 def main() -> None:
@@ -150,31 +262,24 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-size", type=int, help="by default that of the model's example")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--work", nargs="+", choices=["infer", "train"], default=["infer", "train"])
-    parser.add_argument("--against", nargs="*", choices=["eager", "compiled"], default=[], help="PyTorch, how")
+    parser.add_argument("--work", nargs="+", choices=WORK, default=WORK)
+    parser.add_argument("--against", choices=["torch"], help="the peer that does the same work in the same run")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS, help="how the peer runs")
     parser.add_argument("--seconds", type=float, default=5, help="of timing, for each contender")
     parser.add_argument("--output", type=Path, help="JSON file; rows measured before on the same machine are kept")
     options = parser.parse_args()
+    peak = matmul_peak(options.dtype)
+    print(f"{machine()}, matrix product {peak / 1e9:,.0f} GFLOP/s in {options.dtype}")
+    rows = []
     for name in options.models:
-        measured = rows(options, name)
-        if options.output:
-            save(options.output, measured)
-
-
-def save(path: Path, measured: list[dict[str, Any]]) -> None:
-    """Adds rows to a file of this machine, in place of those of the same work."""
-    here = machine()
-    if importlib.util.find_spec("torch"):
-        here["torch"] = importlib.metadata.version("torch")
-    known = json.loads(path.read_text()) if path.exists() else {"machine": here, "rows": []}
-    if known["machine"] != here:
-        raise SystemExit(f"error: {path} holds figures of another machine: {known['machine']}; give another --output")
-    work = lambda row: tuple(row[key] for key in ("model", "work", "batch", "size", "dtype"))
-    new = {work(row) for row in measured}
-    kept = [row for row in known["rows"] if work(row) not in new]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ",\n  ".join(json.dumps(row) for row in kept + measured)
-    write_atomically(path, f'{{"machine": {json.dumps(known["machine"])},\n "rows": [\n  {lines}\n]}}\n')
+        for work in options.work:
+            task = random_task(name, work, options)
+            rows.append(measure(task, options.peers if options.against else (), options.seconds, peak))
+            print(table(rows[-1:]).splitlines()[1] if len(rows) > 1 else table(rows), flush=True)
+            if options.output:
+                save(options.output, rows[-1])
+    if len(rows) > 1:
+        print("\n" + table(rows))
 
 
 if __name__ == "__main__":

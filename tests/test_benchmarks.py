@@ -1,0 +1,67 @@
+"""What the speed benchmark counts, in which order it measures, and what it keeps."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import throughput
+from benchmarks.throughput import Contender, Task, medians, save, table
+
+LENET = 28**2 * 6 * 25 + 10**2 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10  # multiply-adds, layer by layer
+ROW = {
+    "model": "lenet5",
+    "work": "infer",
+    "batch": 8,
+    "size": 32,
+    "dtype": "float32",
+    "images_per_second": {"jaxvision": 2000.0, "torch eager": 1000.0},
+    "gflops_per_second": 2.0,
+    "share_of_matmul_peak": 0.1,
+    "compile_seconds": {"jaxvision": 1.0, "torch eager": 0.1},
+    "memory_megabytes": {"jaxvision": 3},
+    "ratio": 2.0,
+}
+
+
+@pytest.mark.parametrize(("work", "passes"), [("infer", 1), ("train", 3)])
+def test_operations(work, passes):
+    task = Task("lenet5", work, np.zeros((4, 32, 32, 1), np.float32), np.zeros(4, np.int32), "float32")
+    assert task.flops == passes * 2 * LENET * 4
+
+
+def test_contenders_run_in_turn_and_the_median_counts(monkeypatch):
+    calls = []
+    contenders = {name: Contender(lambda name=name: calls.append(name), 0.0, lambda: None) for name in "ab"}
+    seconds = {"a": itertools.cycle([1.0, 2.0, 9.0]), "b": itertools.repeat(3.0)}
+
+    def timed(run):
+        run()
+        return next(seconds[calls[-1]])
+
+    monkeypatch.setattr(throughput, "timed", timed)
+    found = medians(contenders, seconds=21)  # two runs each, then rounds of 21 / 3
+    assert calls == [*"aabb", *"ab" * 7]
+    assert found == {"a": 2.0, "b": 3.0}
+
+
+def test_the_ratio_comes_last():
+    header, line = table([ROW]).splitlines()
+    assert header.split()[-1] == "ratio"
+    assert line.split()[-1] == "2.00"
+
+
+def test_a_row_takes_the_place_of_that_of_the_same_work_alone(tmp_path):
+    file = tmp_path / "rows.json"
+    for row in (ROW, {**ROW, "work": "train"}, {**ROW, "ratio": 3.0}):
+        save(file, row)
+    kept = json.loads(file.read_text())["rows"]
+    assert [(row["work"], row["ratio"]) for row in kept] == [("train", 2.0), ("infer", 3.0)]
+
+
+def test_figures_of_another_machine_are_not_mixed_in(tmp_path):
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps({"machine": {"cpu": "another"}, "rows": []}))
+    with pytest.raises(SystemExit, match=r"holds figures of another machine.*give another --output"):
+        save(file, ROW)
