@@ -26,6 +26,11 @@ def test_schedule(name, expected):
         np.testing.assert_allclose(schedule(step), rate, atol=1e-6, err_msg=f"step {step}")
 
 
+def test_milestones_at_the_same_step_all_count():
+    config = OptimizerConfig(schedule="step", learning_rate=1.0, warmup=0.0, milestones=(0.5, 0.52))
+    np.testing.assert_allclose([make_schedule(config, 10)(step) for step in (4, 5)], [1.0, 0.01], rtol=1e-6)
+
+
 def test_every_named_optimizer_and_schedule_is_in_the_tables():
     fields = {field.name: field.type for field in dataclasses.fields(OptimizerConfig)}
     assert set(fields["optimizer"].__args__) == set(OPTIMIZERS)

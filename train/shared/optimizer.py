@@ -1,5 +1,6 @@
 """Optimizers and schedules: one dataclass of options, one literal table each, all of it optax."""
 
+import collections
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
@@ -76,8 +77,9 @@ def _constant(config: OptimizerConfig, total: int, warmup: int) -> optax.Schedul
 
 
 def _step(config: OptimizerConfig, total: int, warmup: int) -> optax.Schedule:
-    falls = {round(share * total) - warmup: config.step_factor for share in config.milestones}
-    return optax.piecewise_constant_schedule(config.learning_rate, falls)
+    falls = collections.Counter(round(share * total) - warmup for share in config.milestones)
+    factors = {step: config.step_factor**times for step, times in falls.items()}
+    return optax.piecewise_constant_schedule(config.learning_rate, factors)
 
 
 def _cosine(config: OptimizerConfig, total: int, warmup: int) -> optax.Schedule:
