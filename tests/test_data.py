@@ -33,7 +33,7 @@ def test_splits_are_disjoint_complete_and_stratified():
 
 def test_preprocessing_centres_and_scales():
     digits = load(None, 8)
-    images = Preprocessing(*(tuple(map(float, value)) for value in digits.statistics()))(digits.train.images)
+    images = Preprocessing(*(tuple(map(float, value)) for value in digits.statistics()), 8)(digits.train.images)
     np.testing.assert_allclose([images.mean(), images.std()], [0, 1], atol=1e-5)
 
 

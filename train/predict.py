@@ -14,12 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 import jaxvision as jv
-from train.data.images import Preprocessing, read_image
+from train.data.images import Preprocessing, find_images, read_image
 from train.shared.run import RunError, exit_on, read_json
 
 BATCH_SIZE = 64
@@ -52,8 +51,8 @@ class Classifier:
             raise RunError(f"{run_dir} holds no complete run (no result.json): train to the end first")
         about = read_json(run_dir / "model.json")
         try:
-            self.classes, self.channels, self.size = about["classes"], about["in_channels"], about["image_size"]
-            preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]))
+            self.classes, self.channels, self.size = about["classes"], about["in_channels"], about["resize"]
+            preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]), about["image_size"])
             name, dtype = about["model"], jnp.dtype(about["precision"])
         except KeyError as error:
             raise RunError(f"{run_dir / 'model.json'} lacks {error}") from error
@@ -72,18 +71,17 @@ class Classifier:
         return np.concatenate([self._probabilities(self._variables, jnp.asarray(batch)) for batch in batches])
 
 
-def find_images(paths: Iterable[Path]) -> list[Path]:
+def find_files(paths: Iterable[Path]) -> list[Path]:
     """Returns the files named, and the image files in the folders named, sorted.
 
     Raises:
         ValueError: a path does not exist, or a folder holds no images.
     """
-    suffixes = set(Image.registered_extensions())
     found: list[Path] = []
     for path in paths:
         if not path.exists():
             raise ValueError(f"{path} does not exist")
-        inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+        inside = [path] if path.is_file() else [Path(file) for file in find_images(path)]
         if not inside:
             raise ValueError(f"{path} holds no image files")
         found += inside
@@ -122,7 +120,7 @@ def main() -> None:
     with exit_on(RunError, ValueError, OSError):
         if options.top_k < 1:
             raise ValueError(f"--top-k must be 1 or more, got {options.top_k}")
-        paths = find_images(options.images)
+        paths = find_files(options.images)
         results, failures = predict(Classifier(options.run_dir), paths, options.top_k)
     if options.json:
         for result in results:
