@@ -208,6 +208,7 @@ def read_image(path: Path | str, channels: int, size: int) -> np.ndarray:  # [si
     """
     try:
         with Image.open(path) as image:
-            return _square(image.convert("L" if channels == 1 else "RGB"), size)
+            mode = "L" if channels == 1 else "RGB"
+            return _square(image if image.mode == mode else image.convert(mode), size)  # convert would copy
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
         raise ValueError(f"{path} cannot be read as an image: {error or type(error).__name__}") from error

@@ -58,7 +58,6 @@ class _Machine:
             if operation.name == "STOP":
                 return self._stack.pop()
             self._step(operation.name, argument)
-        raise PickleError("the pickle has no end")
 
     def _step(self, name: str, argument: Any) -> None:
         stack = self._stack
