@@ -1,6 +1,5 @@
 """One device equals eight, in float64, where only the order of sums differs: a network of each kind of block."""
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
 import jax
@@ -134,16 +133,6 @@ def test_order_is_a_permutation_each_epoch_and_a_function_of_the_step():
     assert list(epochs[0]) != list(epochs[1])
     np.testing.assert_array_equal(ShuffledOrder(10, 3, seed=1)(4), epochs[1][3:6])
     assert list(ShuffledOrder(10, 3, seed=2)(0)) != list(epochs[0][:3])
-
-
-def test_threads_may_ask_for_steps_of_several_epochs_at_a_time():
-    order, expected = ShuffledOrder(10, 3, seed=1), ShuffledOrder(10, 3, seed=1)
-    steps = [epoch * 3 + place for place in range(3) for epoch in range(4)] * 200
-    with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(order, steps))
-    for step, indices in zip(steps[:12], found, strict=False):
-        np.testing.assert_array_equal(indices, expected(step))
-    assert all(np.array_equal(indices, found[i % 12]) for i, indices in enumerate(found))
 
 
 @pytest.mark.parametrize(
