@@ -4,6 +4,7 @@ Shapes: N images, B batch, H height, W width, C channels.
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,12 +60,15 @@ class Split:
 
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation [C] of the pixels, scaled to 0..1; 1 for a channel that never varies."""
-        count = 255 * np.float64(self.images[..., 0].size)
-        sums = np.einsum("nhwc->c", self.images, dtype=np.int64)  # exact, and no copy of the images in float64
-        squares = np.einsum("nhwc,nhwc->c", self.images, self.images, dtype=np.int64)
-        mean = sums / count
-        std = np.sqrt(squares / (255 * count) - mean**2)
-        return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
+        # In integers: exact, so that a constant channel is known as one, and without the images as float64.
+        count = self.images[..., 0].size
+        sums = np.einsum("nhwc->c", self.images, dtype=np.int64).tolist()
+        squares = np.einsum("nhwc,nhwc->c", self.images, self.images, dtype=np.int64).tolist()
+        mean = [total / (255 * count) for total in sums]
+        std = [
+            math.sqrt(count * square - total**2) / (255 * count) for total, square in zip(sums, squares, strict=True)
+        ]
+        return np.array(mean, np.float32), np.array([value or 1 for value in std], np.float32)
 
     def batches(self, order: Order, start: int, stop: int) -> Iterator[Batch]:
         """Yields the batches of the steps from `start` to before `stop`."""

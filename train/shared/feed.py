@@ -31,15 +31,14 @@ class ShuffledOrder:
             raise ValueError(f"--batch-size {batch_size} is larger than the training set of {num_examples} examples")
         self.num_examples, self.batch_size, self.seed = num_examples, batch_size, seed
         self.steps_per_epoch = num_examples // batch_size
-        # Threads may ask for steps of two epochs at a time.
-        self._epoch = functools.lru_cache(maxsize=2)(self._epoch)
+        self._batches = functools.lru_cache(maxsize=2)(self._shuffle)  # threads ask for steps of two epochs at a time
 
     def __call__(self, step: int) -> np.ndarray:
         """Returns the indices [B] of the examples of a step."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        return self._epoch(epoch)[position]
+        return self._batches(epoch)[position]
 
-    def _epoch(self, epoch: int) -> np.ndarray:  # [steps_per_epoch, B]
+    def _shuffle(self, epoch: int) -> np.ndarray:  # [steps_per_epoch, B]
         random = np.random.RandomState(np.random.SeedSequence([self.seed, epoch]).generate_state(4))
         order = random.permutation(self.num_examples)[: self.steps_per_epoch * self.batch_size]
         return order.reshape(-1, self.batch_size).astype(np.int32)
