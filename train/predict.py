@@ -4,9 +4,10 @@ Shapes: N images, K classes.
 """
 
 import dataclasses
+import itertools
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,8 +68,7 @@ class Classifier:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns the probabilities [N, K] of images uint8 [N, size, size, channels]."""
-        batches = [images[first : first + BATCH_SIZE] for first in range(0, len(images), BATCH_SIZE)]
-        return np.concatenate([self._probabilities(self._variables, jnp.asarray(batch)) for batch in batches])
+        return np.asarray(self._probabilities(self._variables, jnp.asarray(images)))
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
@@ -90,20 +90,23 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
 
 def predict(classifier: Classifier, paths: Iterable[Path], top_k: int) -> tuple[list[dict[str, Any]], list[str]]:
     """Returns, for each image that can be read, its likeliest classes; and what is wrong with the others."""
-    images, read, failures = [], [], []
+    results, failures = [], []
+    images = _read(paths, classifier, failures)
+    while batch := list(itertools.islice(images, BATCH_SIZE)):
+        probabilities = classifier(np.stack([image for _, image in batch]))
+        for (path, _), row in zip(batch, probabilities, strict=True):
+            best = np.argsort(-row, kind="stable")[:top_k]  # of equals the first, as argmax has it
+            top = [{"class": classifier.classes[i], "probability": float(row[i])} for i in best]
+            results.append({"file": str(path), "top": top})
+    return results, failures
+
+
+def _read(paths: Iterable[Path], classifier: Classifier, failures: list[str]) -> Iterator[tuple[Path, np.ndarray]]:
     for path in paths:
         try:
-            images.append(read_image(path, classifier.channels, classifier.size))
-            read.append(path)
+            yield path, read_image(path, classifier.channels, classifier.size)
         except ValueError as error:
             failures.append(str(error))
-    probabilities = classifier(np.stack(images)) if images else []
-    results = []
-    for path, row in zip(read, probabilities, strict=True):
-        best = np.argsort(-row, kind="stable")[:top_k]  # of equals the first, as argmax has it
-        top = [{"class": classifier.classes[i], "probability": float(row[i])} for i in best]
-        results.append({"file": str(path), "top": top})
-    return results, failures
 
 
 def table(results: list[dict[str, Any]]) -> Table:
