@@ -51,7 +51,7 @@ def random_affine(
     return affine(images, jnp.concatenate([rotation, shift[:, :, None]], -1))
 
 
-def random_crop(key: jax.Array, images: jax.Array, size: int) -> jax.Array:  # [B, H, W, C] -> [B, size, size, C]
+def random_crop(key: jax.Array, images: jax.Array, *, size: int) -> jax.Array:  # [B, H, W, C] -> [B, size, size, C]
     """Cuts a square out of each image, at a place drawn uniformly from those where it fits.
 
     Args:

@@ -1,5 +1,7 @@
 """Augmentations against SciPy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,7 +58,7 @@ def test_draws_stay_in_their_ranges_and_follow_the_key():
 
 def test_random_crops_are_windows_at_every_place():
     images = jnp.arange(9 * 12.0).reshape(1, 9, 12, 1).repeat(600, 0) + jnp.zeros(2)
-    cropped = np.asarray(jax.jit(random_crop, static_argnums=2)(jax.random.key(0), images, 8))
+    cropped = np.asarray(jax.jit(partial(random_crop, size=8))(jax.random.key(0), images))
     assert cropped.shape == (600, 8, 8, 2)
     corners = [divmod(int(corner), 12) for corner in cropped[:, 0, 0, 0]]
     for crop, (row, column) in zip(cropped, corners, strict=True):
@@ -64,4 +66,4 @@ def test_random_crops_are_windows_at_every_place():
     counts = [corners.count((row, column)) for row in range(2) for column in range(5)]
     assert sum(counts) == 600
     assert min(counts) > 35  # of 60 expected; 3.4 standard deviations below
-    np.testing.assert_array_equal(random_crop(jax.random.key(0), images[:, :8, :8], 8), images[:, :8, :8])
+    np.testing.assert_array_equal(random_crop(jax.random.key(0), images[:, :8, :8], size=8), images[:, :8, :8])

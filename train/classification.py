@@ -119,7 +119,7 @@ def make_loss_fn(model: nn.Module, preprocessing: Preprocessing, config: Config)
         images = batch["image"].astype(jnp.float32) / 255
         if config.augment == "affine":
             images = random_affine(augment_key, images, degrees=15, translate=0.08, scale=(0.85, 1.15))
-            images = random_crop(crop_key, images, config.image_size)
+            images = random_crop(crop_key, images, size=config.image_size)
         else:
             images = center_crop(images, config.image_size)
         logits, model_state = model.apply(
