@@ -1,7 +1,9 @@
 """Labelled images in files, decoded when they are due.
 
-Threads decode: Pillow lets go of the interpreter while it works, and threads need no second copy of anything, start at
-once and die with the process. Shapes: N images, B batch, H height, W width, C channels.
+Threads decode: they start at once, share everything and die with the process, and Pillow needs no interpreter for four
+fifths of the time that a photograph of 480x360 pixels takes (for two fifths of it at 32x32).
+
+Shapes: N images, B batch, H height, W width, C channels.
 """
 
 import contextlib
@@ -18,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FIRST_NAMED = 3
+"""Files that an error names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +58,7 @@ class BadImages:
         self._file: Path | None = None
 
     def list_in(self, file: Path) -> None:
-        """Lists them in a file from now on, after those that an earlier process has listed there."""
+        """Lists them in a file from now on, after what an earlier process of the same run has listed there."""
         self._file = file
 
     def add(self, reasons: dict[str, str]) -> None:
@@ -83,8 +86,9 @@ class BadImages:
         )
 
     def _list(self, reasons: Iterable[str]) -> None:
-        listed = self._file.read_text().splitlines() if self._file.exists() else []
-        with self._file.open("a") as file:
+        text = {"encoding": "utf-8", "errors": "surrogateescape"}  # names of files may be in any encoding
+        listed = self._file.read_text(**text).splitlines() if self._file.exists() else []
+        with self._file.open("a", **text) as file:
             file.writelines(f"{line}\n" for line in map(_one_line, reasons) if line not in listed)
 
 
