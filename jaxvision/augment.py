@@ -49,3 +49,17 @@ def random_affine(
     rotation = jnp.stack([jnp.stack([cosine, -sine], -1), jnp.stack([sine, cosine], -1)], 1)  # [B, 2, 2]
     shift = move * jnp.array([height, width])
     return affine(images, jnp.concatenate([rotation, shift[:, :, None]], -1))
+
+
+def random_crop(key: jax.Array, images: jax.Array, *, size: int) -> jax.Array:  # [B, H, W, C] -> [B, size, size, C]
+    """Cuts a square out of each image, at a place drawn uniformly from those where it fits.
+
+    Args:
+        key: of the draw.
+        images: [B, H, W, C], no side shorter than `size`.
+        size: height and width of the squares.
+    """
+    batch, height, width, channels = images.shape
+    corners = jax.random.randint(key, (batch, 2), 0, jnp.array([height - size + 1, width - size + 1]))
+    crop = lambda image, corner: jax.lax.dynamic_slice(image, (*corner, 0), (size, size, channels))
+    return jax.vmap(crop)(images, corners)

@@ -1,11 +1,13 @@
 """Augmentations against SciPy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from jaxvision.augment import affine, random_affine
+from jaxvision.augment import affine, random_affine, random_crop
 
 IMAGES = np.random.RandomState(0).rand(3, 9, 12, 2).astype(np.float32)
 
@@ -52,3 +54,16 @@ def test_draws_stay_in_their_ranges_and_follow_the_key():
     assert -15 <= angles.min() < -10 < 10 < angles.max() <= 15
     shifts = moved[:, 5, 5] / 41
     assert -0.1 <= shifts.min() < -0.07 < 0.07 < shifts.max() <= 0.1
+
+
+def test_random_crops_are_windows_at_every_place():
+    images = jnp.arange(9 * 12.0).reshape(1, 9, 12, 1).repeat(600, 0) + jnp.zeros(2)
+    cropped = np.asarray(jax.jit(partial(random_crop, size=8))(jax.random.key(0), images))
+    assert cropped.shape == (600, 8, 8, 2)
+    corners = [divmod(int(corner), 12) for corner in cropped[:, 0, 0, 0]]
+    for crop, (row, column) in zip(cropped, corners, strict=True):
+        np.testing.assert_array_equal(crop, images[0, row : row + 8, column : column + 8])
+    counts = [corners.count((row, column)) for row in range(2) for column in range(5)]
+    assert sum(counts) == 600
+    assert min(counts) > 35  # of 60 expected; 3.4 standard deviations below
+    np.testing.assert_array_equal(random_crop(jax.random.key(0), images[:, :8, :8], size=8), images[:, :8, :8])

@@ -33,8 +33,17 @@ def test_splits_are_disjoint_complete_and_stratified():
 
 def test_preprocessing_centres_and_scales():
     digits = load(None, 8)
-    images = Preprocessing(*(tuple(map(float, value)) for value in digits.statistics()))(digits.train.images)
+    images = Preprocessing(*(tuple(map(float, value)) for value in digits.statistics()), 8)(digits.train.images)
     np.testing.assert_allclose([images.mean(), images.std()], [0, 1], atol=1e-5)
+
+
+def test_statistics_are_numpys_and_1_for_a_channel_that_never_varies():
+    images = np.random.RandomState(0).randint(0, 256, (50, 7, 9, 3)).astype(np.uint8)
+    images[..., 1] = 77
+    mean, std = Split(images, np.zeros(50, np.int32)).statistics()
+    scaled = images.astype(np.float64) / 255
+    np.testing.assert_allclose(mean, scaled.mean((0, 1, 2)), rtol=1e-7)
+    np.testing.assert_allclose(std, [scaled[..., 0].std(), 1, scaled[..., 2].std()], rtol=1e-7)
 
 
 def write_idx(path, array):

@@ -12,7 +12,7 @@ import jaxvision as jv
 from jaxvision.classifier import classifier
 from jaxvision.cnn.resnet import BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck, ResNet
 from train.shared import mesh as mesh_module
-from train.shared.feed import ShuffledOrder, resident
+from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.mesh import check_batch_size, make_mesh, state_sharding
 from train.shared.state import create_state, ema
 from train.shared.step import make_train_step
@@ -33,7 +33,7 @@ RANDOM = np.random.RandomState(0)
 LABELS = RANDOM.randint(0, 10, 48)
 
 
-def run(name, mesh, *, steps_per_dispatch=1, accumulate=1):
+def run(name, mesh, *, steps_per_dispatch=1, accumulate=1, streamed=False):
     """Three steps of SGD on the given mesh; returns the state and the summed metrics, in float64."""
     with jax.enable_x64(True):
         model = NETWORKS[name](dtype=jnp.float64)
@@ -52,7 +52,11 @@ def run(name, mesh, *, steps_per_dispatch=1, accumulate=1):
         state = create_state(variables, optimizer, jax.random.key(0), average=True)
         step = make_train_step(loss_fn, optimizer, after_update=ema(0.9), accumulate=accumulate)
         order = ShuffledOrder(48, 16, seed=3)
-        advance, state = resident(step, arrays, order, state, mesh, steps_per_dispatch=steps_per_dispatch)
+        if streamed:
+            batches = lambda start: ({name: array[order(i)] for name, array in arrays.items()} for i in range(start, 9))
+            advance, state = streaming(step, batches, state, mesh)
+        else:
+            advance, state = resident(step, arrays, order, state, mesh, steps_per_dispatch=steps_per_dispatch)
         state, metrics = advance(state, 0, 3)
         return state, metrics
 
@@ -85,6 +89,29 @@ def test_data_parallel_alone_and_fsdp_alone(fsdp, monkeypatch):
 
 def test_many_steps_in_a_dispatch_are_the_same_steps():
     assert_close(run("resnet8", make_mesh(1), steps_per_dispatch=3), alone("resnet8"))
+
+
+def test_streamed_batches_are_the_same_batches(monkeypatch):
+    monkeypatch.setattr(mesh_module, "SMALLEST_SHARDED", 64)
+    assert_close(run("resnet8", make_mesh(8, fsdp=2), streamed=True), alone("resnet8"))
+
+
+def test_a_stream_is_gone_on_with_and_begun_anew():
+    started = []
+
+    def batches(start):
+        started.append(start)
+        return ({"x": np.full(8, float(step))} for step in range(start, 100))
+
+    def train_step(state, batch):
+        return state + batch["x"].sum(), {"sum": batch["x"].sum()}
+
+    advance, state = streaming(train_step, batches, jnp.zeros(()), make_mesh(8))
+    for start, stop, begun in [(0, 2, [0]), (2, 5, [0]), (5, 6, [0]), (3, 5, [0, 3]), (6, 7, [0, 3, 6])]:
+        before = float(state)
+        state, metrics = advance(state, start, stop)
+        expected = 8 * sum(range(start, stop))
+        assert (float(metrics["sum"]), float(state) - before, started) == (expected, expected, begun)
 
 
 def test_microbatches_are_the_same_on_eight_devices():

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from train import classification
+from train import classification, evaluate, predict
+from train.data import load_images
 from train.data.digits import load
 from train.shared.run import RunError, check_run, start_run
 
@@ -161,6 +162,63 @@ def test_a_run_in_bfloat16_is_predicted_as_it_was_evaluated(tmp_path):
     assert np.mean(classes == test.labels) == pytest.approx(expected)
 
 
+FOLDER = ["--data", "folder", "--resize", "36", "--epochs", "16", "--evaluate-every", "4", "--batch-size", "16"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Photographs of noise, brighter on the left or on the right or evenly; one of them is torn."""
+    directory, random = tmp_path_factory.mktemp("images"), np.random.RandomState(0)
+    for name, slope in (("even", 0), ("left", -1), ("right", 1)):
+        (directory / name).mkdir()
+        for i in range(80):
+            height, width = random.randint(40, 60, 2)
+            pixels = 128 + slope * np.linspace(-60, 60, width)[:, None] + 30 * random.randn(height, width, 3)
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(directory / name / f"{i}.jpg")
+    torn = directory / "even" / "3.jpg"
+    torn.write_bytes(torn.read_bytes()[:400])
+    return directory
+
+
+@pytest.fixture(scope="module")
+def folder_run(images, tmp_path_factory) -> Path:
+    """A complete short run on them."""
+    directory = tmp_path_factory.mktemp("runs") / "folder"
+    _, err = call("train.classification", *FOLDER, "--data-dir", images, "--workers", "0", "--run-dir", directory)
+    assert err.count("cannot be read") == 1
+    return directory
+
+
+def test_a_streamed_run_killed_ends_with_the_bits_of_one_that_was_not(images, folder_run, tmp_path):
+    directory = tmp_path / "killed"
+    arguments = [*FOLDER, "--data-dir", images, "--run-dir", directory]
+    process = start("train.classification", *arguments, "--workers", "1")
+    wait_for_checkpoint(process, directory, 36)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    out, _ = call("train.classification", *arguments, "--workers", "3")
+    assert "going on after step" in out
+    assert_same_run(directory, folder_run)
+    torn = images / "even" / "3.jpg"
+    for listed in (directory, folder_run):
+        assert (listed / "bad_images.txt").read_text().startswith(f"{torn} cannot be read as an image: ")
+
+
+def test_evaluate_and_predict_give_the_score_of_a_streamed_run(images, folder_run):
+    result = json.loads((folder_run / "result.json").read_text())
+    assert result["test_accuracy"] > 0.8
+    scores = evaluate.evaluate(evaluate.Options(folder_run))
+    assert scores["accuracy"] == result["test_accuracy"]
+    assert scores["loss"] == pytest.approx(result["test_loss"], rel=1e-6)
+    test = load_images("folder", images, 36).test
+    results, failures = predict.predict(predict.Classifier(folder_run), map(Path, test.files), top_k=1)
+    classes = [result["top"][0]["class"] for result in results]
+    assert not failures
+    expected = [("even", "left", "right")[label] for label in test.labels]
+    assert np.mean(np.array(classes) == expected) == pytest.approx(result["test_accuracy"])
+
+
 def classify(monkeypatch, *arguments: object) -> None:
     """The command line in this process, where nothing needs to be compiled."""
     monkeypatch.setattr(sys, "argv", ["train.classification", *map(str, arguments)])
@@ -180,6 +238,9 @@ def classify(monkeypatch, *arguments: object) -> None:
         (["--learning-rate", "-1"], "--learning-rate must be 0 or more"),
         (["--epochs", "0"], "--epochs must be 1 or more"),
         (["--seed", "-1"], "--seed must be 0 or more"),
+        (["--resize", "28"], "--resize 28 is smaller than --image-size 32"),
+        (["--workers", "-1"], "--workers must be 0 or more"),
+        (["--data", "folder", "--data-dir", "nowhere"], "No such file or directory: 'nowhere'"),
     ],
 )
 def test_bad_options_are_named_before_anything_is_written(arguments, message, tmp_path, capsys, monkeypatch):

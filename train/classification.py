@@ -17,12 +17,13 @@ import tyro
 from matplotlib.figure import Figure
 
 import jaxvision as jv
-from jaxvision.augment import random_affine
+from jaxvision.augment import random_affine, random_crop
 from train.data import load_images
-from train.data.images import ImageSet, Preprocessing, Split
+from train.data.image_files import BadImagesError, FileSplit, ReadingConfig
+from train.data.images import ImageSet, LabelledImages, Preprocessing, Split, center_crop
 from train.shared import figures, report
 from train.shared.checkpoint import CheckpointError, Checkpoints
-from train.shared.feed import ShuffledOrder, resident
+from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.first_layer import first_convolution
 from train.shared.loop import NonFiniteLossError, fit
 from train.shared.losses import cross_entropy
@@ -35,7 +36,7 @@ from train.shared.run import RunError, check_run, exit_on, start_run, to_json, w
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step, means
 
-RUN_ERRORS = (RunError, CheckpointError, NonFiniteLossError, OSError)
+RUN_ERRORS = (RunError, CheckpointError, NonFiniteLossError, BadImagesError, OSError)
 """What can end a run and says what to do."""
 
 
@@ -46,11 +47,15 @@ class Config:
     model: str = "lenet5"
     """Name of the model: `python -m jaxvision list` shows them all."""
     data: str = "digits"
-    """Data set: digits (needs no files), mnist, fashion_mnist."""
+    """Data set: digits (needs no files), mnist, fashion_mnist, cifar10, cifar100, or folder: one with a folder of image
+    files for each class, or with folders train, val and test of such folders."""
     data_dir: Path | None = None
     """Directory of the files of the data set."""
     image_size: int = 32
-    """Height and width that images are resized to."""
+    """Height and width of the images that the model sees."""
+    resize: int | None = None
+    """Shorter side that images are resized to before their middle is cut out, or, in training with --augment, a piece
+    drawn at random, such as 256 for an --image-size of 224; by default the image size."""
     epochs: int = 100
     """Passes over the training set."""
     batch_size: int = 32
@@ -73,6 +78,8 @@ class Config:
     """Devices over which each copy of the parameters is cut up."""
     run_dir: Path | None = None
     """Directory of the run; by default runs/<model>-<data>-<seed>. An unfinished run in it is gone on with."""
+    reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
+    """Options of reading a folder."""
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     """Options of the optimizer."""
 
@@ -87,8 +94,15 @@ class Config:
                 raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
         if self.seed < 0:
             raise ValueError(f"--seed must be 0 or more, got {self.seed}")
+        if self.resize is not None and self.resize < self.image_size:
+            raise ValueError(f"--resize {self.resize} is smaller than --image-size {self.image_size}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"--label-smoothing must be from 0 to below 1, got {self.label_smoothing}")
+
+    @property
+    def decoded_size(self) -> int:
+        """Height and width of the images of the data set."""
+        return self.resize or self.image_size
 
     @property
     def directory(self) -> Path:
@@ -101,10 +115,13 @@ def make_loss_fn(model: nn.Module, preprocessing: Preprocessing, config: Config)
 
     def loss_fn(params, model_state, batch, rng, step):
         del step
-        augment_key, dropout_key = jax.random.split(rng)
+        augment_key, dropout_key, crop_key = jax.random.split(rng, 3)
         images = batch["image"].astype(jnp.float32) / 255
         if config.augment == "affine":
             images = random_affine(augment_key, images, degrees=15, translate=0.08, scale=(0.85, 1.15))
+            images = random_crop(crop_key, images, size=config.image_size)
+        else:
+            images = center_crop(images, config.image_size)
         logits, model_state = model.apply(
             {"params": params, **model_state},
             preprocessing.normalize(images),
@@ -136,19 +153,21 @@ class Evaluator:
 
         self._evaluate = jax.jit(evaluate)
 
-    def __call__(self, variables: Any, split: Split) -> tuple[dict[str, float], np.ndarray]:
-        """Returns the mean loss and accuracy over a split, and the probabilities [N, K] of its images."""
-        totals, probabilities = {}, []
-        for first in range(0, len(split), self._batch_size):
-            images, labels = (array[first : first + self._batch_size] for array in (split.images, split.labels))
-            missing = self._batch_size - len(labels)
+    def __call__(self, variables: Any, split: LabelledImages) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
+        """Returns the mean loss and accuracy over a split, the probabilities [N, K] of its images and their labels."""
+        size, totals, probabilities, seen = self._batch_size, {}, [], []
+        order = lambda step: np.arange(step * size, min((step + 1) * size, len(split)))
+        for batch in split.batches(order, 0, -(-len(split) // size)):
+            images, labels = batch["image"], batch["label"]
+            missing = size - len(labels)
             weights = np.pad(np.ones(len(labels), np.float32), (0, missing))
             images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
-            batch = jax.device_put((images, np.pad(labels, (0, missing)), weights), self._sharding)
-            sums, batch_probabilities = jax.device_get(self._evaluate(variables, *batch))
+            arrays = jax.device_put((images, np.pad(labels, (0, missing)), weights), self._sharding)
+            sums, batch_probabilities = jax.device_get(self._evaluate(variables, *arrays))
             totals = {name: totals.get(name, 0.0) + float(value) for name, value in sums.items()}
             probabilities.append(batch_probabilities[: len(labels)])
-        return means(totals), np.concatenate(probabilities)
+            seen.append(labels)
+        return means(totals), np.concatenate(probabilities), np.concatenate(seen)
 
 
 @dataclasses.dataclass
@@ -178,10 +197,11 @@ def build(config: Config) -> Experiment:
     """
     mesh = make_mesh(config.devices, config.fsdp)
     check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
-    data = load_images(config.data, config.data_dir, config.image_size)
+    data = load_images(config.data, config.data_dir, config.decoded_size, config.reading)
     order = ShuffledOrder(len(data.train), config.batch_size, config.seed)
-    preprocessing = Preprocessing(*(tuple(map(float, value)) for value in data.statistics()))
-    model = create_model(config, len(data.classes), data.shape)
+    mean, std = (tuple(map(float, value)) for value in data.statistics())
+    preprocessing = Preprocessing(mean, std, config.image_size)
+    model = create_model(config, len(data.classes), (config.image_size, config.image_size, data.shape[-1]))
     schedule = make_schedule(config.optimizer, config.epochs * order.steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
     decay = config.optimizer.ema
@@ -194,8 +214,12 @@ def build(config: Config) -> Experiment:
     )
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     state = create_state(jv.init(model, init_key), optimizer, run_key, average=decay is not None)
-    arrays = {"image": data.train.images, "label": data.train.labels}
-    advance, state = resident(train_step, arrays, order, state, mesh)
+    if isinstance(data.train, Split):
+        arrays = {"image": data.train.images, "label": data.train.labels}
+        advance, state = resident(train_step, arrays, order, state, mesh)
+    else:
+        steps = config.epochs * order.steps_per_epoch
+        advance, state = streaming(train_step, lambda start: data.train.batches(order, start, steps), state, mesh)
     evaluator = Evaluator(model, preprocessing, -(-256 // mesh.size) * mesh.size, mesh)
     return Experiment(data, model, preprocessing, evaluator, order, schedule, advance, state)
 
@@ -231,6 +255,8 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
     begun = time.perf_counter()
     checkpoints = Checkpoints(directory / "checkpoints", best="val/accuracy")
     start, state = checkpoints.restore_latest(experiment.state) or (0, experiment.state)
+    if isinstance(experiment.data.train, FileSplit):
+        experiment.data.train.bad.list_in(directory / "bad_images.txt")
     print(f"{directory}: " + (f"going on after step {start} of {steps}" if start else f"{steps} steps"))
     with MetricsLog(directory, start or None) as log, progress(steps, config.model, start=start) as bar:
         state = fit(
@@ -256,8 +282,8 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
 def conclude(config: Config, experiment: Experiment, variables: Any, step: int) -> dict[str, Any]:
     """Scores the best state on the test split, and writes its weights, the report, and the result last."""
     directory, data = config.directory, experiment.data
-    scores, _ = experiment.evaluator(variables, data.val)
-    test_scores, probabilities = experiment.evaluator(variables, data.test)
+    scores, _, _ = experiment.evaluator(variables, data.val)
+    test_scores, probabilities, labels = experiment.evaluator(variables, data.test)
     result = {
         "step": step,
         **{f"val_{k}": v for k, v in scores.items()},
@@ -276,7 +302,8 @@ def conclude(config: Config, experiment: Experiment, variables: Any, step: int) 
         },
         config=to_json(config),
         records=records,
-        figures={"Learning curves": figures.learning_curves(records)} | draw(experiment, variables, probabilities),
+        figures={"Learning curves": figures.learning_curves(records)}
+        | draw(experiment, variables, probabilities, labels),
     )
     write_json(directory / "result.json", result)
     return result
@@ -287,29 +314,32 @@ def describe(config: Config, experiment: Experiment) -> dict[str, Any]:
     return {
         "model": config.model,
         "in_channels": experiment.data.shape[-1],
-        "image_size": config.image_size,
+        "resize": config.decoded_size,
         "precision": config.precision,
         "classes": experiment.data.classes,
         **dataclasses.asdict(experiment.preprocessing),
     }
 
 
-def draw(experiment: Experiment, variables: Any, probabilities: np.ndarray) -> dict[str, Figure]:
+def draw(
+    experiment: Experiment, variables: Any, probabilities: np.ndarray, labels: np.ndarray
+) -> dict[str, Figure]:  # [N, K], [N]
     """Draws what a classifier gets wrong, and what its first layer sees."""
     test, classes = experiment.data.test, experiment.data.classes
     predictions, confidences = probabilities.argmax(-1), probabilities.max(-1)
     counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, (test.labels, predictions), 1)
-    drawn = {
-        "Confusion matrix of the test split": figures.confusion_matrix(counts, classes),
-        "The wrong answers it is surest of": figures.wrong_images(
-            test.images, test.labels, predictions, confidences, classes
-        ),
-    }
-    if first := first_convolution(experiment.model, variables, experiment.preprocessing(test.images[:1])):
+    np.add.at(counts, (labels, predictions), 1)
+    drawn = {"Confusion matrix of the test split": figures.confusion_matrix(counts, classes)}
+    pick = lambda indices: next(test.batches(lambda _: indices, 0, 1))["image"]
+    wrong = np.flatnonzero(predictions != labels)
+    surest = wrong[np.argsort(-confidences[wrong], kind="stable")][: figures.MOST_IMAGES]  # no others are decoded again
+    drawn["The wrong answers it is surest of"] = figures.wrong_images(
+        pick(surest), labels[surest], predictions[surest], confidences[surest], classes
+    )
+    if first := first_convolution(experiment.model, variables, experiment.preprocessing(pick([0]))):
         kernel, maps = first
         drawn["Filters of the first layer"] = figures.filters(kernel)
-        drawn[f"Its feature maps on an image of class {classes[test.labels[0]]}"] = figures.feature_maps(maps)
+        drawn[f"Its feature maps on an image of class {classes[labels[0]]}"] = figures.feature_maps(maps)
     return drawn
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from train.classification import Config, build
+from train.data.image_files import BadImagesError
 from train.shared.checkpoint import CheckpointError, Checkpoints
 from train.shared.run import RunError, exit_on, from_json, read_json
 
@@ -33,7 +34,7 @@ def evaluate(options: Options) -> dict[str, float | int | str]:
 
     Raises:
         RunError, CheckpointError: there is no such run, or its checkpoint cannot be read.
-        ValueError, OSError: its data set cannot be read.
+        BadImagesError, ValueError, OSError: its data set cannot be read.
     """
     config = from_json(Config, read_json(options.run_dir / "config.json"))
     # Where a run was trained does not bind where it is scored: one device, all of the parameters on it.
@@ -45,14 +46,14 @@ def evaluate(options: Options) -> dict[str, float | int | str]:
     step = checkpoints.best_step() if options.checkpoint == "best" else checkpoints.latest_step()
     state = checkpoints.restore(step, experiment.state)
     checkpoints.close()
-    scores, _ = experiment.evaluator(state.variables, getattr(experiment.data, options.split))
+    scores, _, _ = experiment.evaluator(state.variables, getattr(experiment.data, options.split))
     return {"checkpoint": options.checkpoint, "step": step, "split": options.split, **scores}
 
 
 def main() -> None:
     """Evaluates as the command line says."""
     options = tyro.cli(Options, prog="python -m train.evaluate", config=(tyro.conf.FlagCreatePairsOff,))
-    with exit_on(RunError, CheckpointError, ValueError, OSError):
+    with exit_on(RunError, CheckpointError, BadImagesError, ValueError, OSError):
         scores = evaluate(options)
     if options.json:
         print(json.dumps(scores))

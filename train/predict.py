@@ -4,9 +4,10 @@ Shapes: N images, K classes.
 """
 
 import dataclasses
+import itertools
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 import jaxvision as jv
-from train.data.images import Preprocessing, read_image
+from train.data.images import Preprocessing, find_images, read_image
 from train.shared.run import RunError, exit_on, read_json
 
 BATCH_SIZE = 64
@@ -52,8 +52,8 @@ class Classifier:
             raise RunError(f"{run_dir} holds no complete run (no result.json): train to the end first")
         about = read_json(run_dir / "model.json")
         try:
-            self.classes, self.channels, self.size = about["classes"], about["in_channels"], about["image_size"]
-            preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]))
+            self.classes, self.channels, self.size = about["classes"], about["in_channels"], about["resize"]
+            preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]), about["image_size"])
             name, dtype = about["model"], jnp.dtype(about["precision"])
         except KeyError as error:
             raise RunError(f"{run_dir / 'model.json'} lacks {error}") from error
@@ -68,22 +68,20 @@ class Classifier:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns the probabilities [N, K] of images uint8 [N, size, size, channels]."""
-        batches = [images[first : first + BATCH_SIZE] for first in range(0, len(images), BATCH_SIZE)]
-        return np.concatenate([self._probabilities(self._variables, jnp.asarray(batch)) for batch in batches])
+        return np.asarray(self._probabilities(self._variables, jnp.asarray(images)))
 
 
-def find_images(paths: Iterable[Path]) -> list[Path]:
+def find_files(paths: Iterable[Path]) -> list[Path]:
     """Returns the files named, and the image files in the folders named, sorted.
 
     Raises:
         ValueError: a path does not exist, or a folder holds no images.
     """
-    suffixes = set(Image.registered_extensions())
     found: list[Path] = []
     for path in paths:
         if not path.exists():
             raise ValueError(f"{path} does not exist")
-        inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+        inside = [path] if path.is_file() else [Path(file) for file in find_images(path)]
         if not inside:
             raise ValueError(f"{path} holds no image files")
         found += inside
@@ -92,20 +90,23 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 
 def predict(classifier: Classifier, paths: Iterable[Path], top_k: int) -> tuple[list[dict[str, Any]], list[str]]:
     """Returns, for each image that can be read, its likeliest classes; and what is wrong with the others."""
-    images, read, failures = [], [], []
+    results, failures = [], []
+    images = _read(paths, classifier, failures)
+    while batch := list(itertools.islice(images, BATCH_SIZE)):
+        probabilities = classifier(np.stack([image for _, image in batch]))
+        for (path, _), row in zip(batch, probabilities, strict=True):
+            best = np.argsort(-row, kind="stable")[:top_k]  # of equals the first, as argmax has it
+            top = [{"class": classifier.classes[i], "probability": float(row[i])} for i in best]
+            results.append({"file": str(path), "top": top})
+    return results, failures
+
+
+def _read(paths: Iterable[Path], classifier: Classifier, failures: list[str]) -> Iterator[tuple[Path, np.ndarray]]:
     for path in paths:
         try:
-            images.append(read_image(path, classifier.channels, classifier.size))
-            read.append(path)
+            yield path, read_image(path, classifier.channels, classifier.size)
         except ValueError as error:
             failures.append(str(error))
-    probabilities = classifier(np.stack(images)) if images else []
-    results = []
-    for path, row in zip(read, probabilities, strict=True):
-        best = np.argsort(-row, kind="stable")[:top_k]  # of equals the first, as argmax has it
-        top = [{"class": classifier.classes[i], "probability": float(row[i])} for i in best]
-        results.append({"file": str(path), "top": top})
-    return results, failures
 
 
 def table(results: list[dict[str, Any]]) -> Table:
@@ -122,7 +123,7 @@ def main() -> None:
     with exit_on(RunError, ValueError, OSError):
         if options.top_k < 1:
             raise ValueError(f"--top-k must be 1 or more, got {options.top_k}")
-        paths = find_images(options.images)
+        paths = find_files(options.images)
         results, failures = predict(Classifier(options.run_dir), paths, options.top_k)
     if options.json:
         for result in results:

@@ -1,10 +1,14 @@
-"""Labelled images held in memory.
+"""Labelled images: splits held in memory, sets of splits, and how an image becomes the input of a model.
 
-Shapes: N images, H height, W width, C channels.
+Shapes: N images, B batch, H height, W width, C channels.
 """
 
 import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +16,31 @@ import numpy as np
 from PIL import Image
 
 SPLITS = ("train", "val", "test")
+SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+"""Of the names of image files that Pillow reads."""
+
+Order = Callable[[int], np.ndarray]
+"""The indices [B] of the images of a step."""
+Batch = dict[str, np.ndarray]
+"""`{"image": uint8 [B, H, W, C], "label": int32 [B]}`."""
+
+
+class LabelledImages(Protocol):
+    """A split: `Split` holds its images in memory, `FileSplit` decodes them when they are due."""
+
+    labels: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+
+    def statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation [C] that its pixels, scaled to 0..1, are normalised with."""
+
+    def batches(self, order: Order, start: int, stop: int) -> Iterator[Batch]:
+        """Yields the batches of the steps from `start` to before `stop`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +53,28 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        return self.images.shape[1:]
+
+    def statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation [C] of the pixels, scaled to 0..1; 1 for a channel that never varies."""
+        # In integers: exact, so that a constant channel is known as one, and without the images as float64.
+        count = self.images[..., 0].size
+        sums = np.einsum("nhwc->c", self.images, dtype=np.int64).tolist()
+        squares = np.einsum("nhwc,nhwc->c", self.images, self.images, dtype=np.int64).tolist()
+        mean = [total / (255 * count) for total in sums]
+        std = [
+            math.sqrt(count * square - total**2) / (255 * count) for total, square in zip(sums, squares, strict=True)
+        ]
+        return np.array(mean, np.float32), np.array([value or 1 for value in std], np.float32)
+
+    def batches(self, order: Order, start: int, stop: int) -> Iterator[Batch]:
+        """Yields the batches of the steps from `start` to before `stop`."""
+        for indices in map(order, range(start, stop)):
+            yield {"image": self.images[indices], "label": self.labels[indices]}
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
@@ -35,9 +86,9 @@ class ImageSet:
     """
 
     classes: tuple[str, ...]
-    train: Split
-    val: Split
-    test: Split
+    train: LabelledImages
+    val: LabelledImages
+    test: LabelledImages
 
     def __post_init__(self):
         """Checks what a damaged or mislabelled set gets wrong.
@@ -49,7 +100,7 @@ class ImageSet:
             split = getattr(self, name)
             if len(split) == 0:
                 raise ValueError(f"the {name} split holds no images")
-            if len(split.images) != len(split.labels):
+            if isinstance(split, Split) and len(split.images) != len(split.labels):
                 raise ValueError(f"the {name} split holds {len(split.images)} images and {len(split.labels)} labels")
             wrong = (split.labels < 0) | (split.labels >= len(self.classes))
             if wrong.any():
@@ -62,19 +113,37 @@ class ImageSet:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of an image."""
-        return self.train.images.shape[1:]
+        return self.train.shape
 
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation [C] of the training pixels, scaled to 0..1; 1 for a channel that never varies."""
-        pixels = self.train.images.reshape(-1, self.shape[-1]) / 255.0
-        std = pixels.std(0)
-        return pixels.mean(0).astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
+        """Mean and standard deviation [C] of the training pixels (see `LabelledImages`)."""
+        return self.train.statistics()
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:  # [H, W] or [H, W, 3] uint8 -> [size, size, C]
-    """Resizes an image bilinearly."""
-    resized = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
-    return resized.reshape(size, size, -1)
+    """Resizes an image as `read_image` does."""
+    return _square(Image.fromarray(image), size)
+
+
+def _square(image: Image.Image, size: int) -> np.ndarray:  # [size, size, C]
+    """Resizes the shorter side bilinearly, antialiased, and cuts out the middle: torchvision's Resize and CenterCrop.
+
+    Raises:
+        ValueError: the image is so long that it would be enlarged beyond what Pillow takes for a bomb.
+    """
+    shorter = min(image.size)
+    width, height = (int(size * side / shorter) for side in image.size)
+    if width * height > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"{image.size[0]}x{image.size[1]} pixels would be resized to {width}x{height}")
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+    return np.asarray(resized).reshape(size, size, -1)
+
+
+def center_crop(images: jax.Array, size: int) -> jax.Array:  # [B, H, W, C] -> [B, size, size, C]
+    """Cuts out the middle of images."""
+    top, left = (round((length - size) / 2) for length in images.shape[1:3])
+    return images[:, top : top + size, left : left + size]
 
 
 def stratified_split(labels: np.ndarray, shares: tuple[float, ...], seed: int = 0) -> list[np.ndarray]:
@@ -104,28 +173,46 @@ class Preprocessing:
 
     Attributes:
         mean, std: of each channel [C], of pixels scaled to 0..1.
+        image_size: height and width of the middle that is cut out.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    image_size: int
 
-    def __call__(self, images: jax.Array) -> jax.Array:  # [N, H, W, C] -> [N, H, W, C]
-        """Returns images of mean 0 and standard deviation 1."""
-        return self.normalize(images.astype(jnp.float32) / 255)
+    def __call__(self, images: jax.Array) -> jax.Array:  # [N, H, W, C] -> [N, image_size, image_size, C]
+        """Returns the middle of images, with mean 0 and standard deviation 1."""
+        return self.normalize(center_crop(images, self.image_size).astype(jnp.float32) / 255)
 
     def normalize(self, images: jax.Array) -> jax.Array:  # [N, H, W, C] -> [N, H, W, C]
-        """The same for images already scaled to 0..1."""
+        """The same for whole images already scaled to 0..1."""
         return (images - jnp.array(self.mean)) / jnp.array(self.std)
 
 
-def read_image(path: Path, channels: int, size: int) -> np.ndarray:  # [size, size, channels]
-    """Reads an image file as the training images were: grey or RGB, resized bilinearly.
+def find_images(folder: Path) -> list[str]:
+    """Returns the image files in a folder and its subfolders, sorted; hidden ones are left out.
 
     Raises:
-        ValueError: the file is no image that Pillow can read.
+        OSError: a folder cannot be read.
+    """
+
+    def fail(error: OSError):
+        raise error
+
+    walk = os.walk(folder, onerror=fail)
+    files = (os.path.join(parent, name) for parent, _, names in walk for name in names if not name.startswith("."))
+    return sorted(file for file in files if os.path.splitext(file)[1].lower() in SUFFIXES)
+
+
+def read_image(path: Path | str, channels: int, size: int) -> np.ndarray:  # [size, size, channels]
+    """Reads an image file as the training images were: grey or RGB, the shorter side resized, the middle cut out.
+
+    Raises:
+        ValueError: the file is no image that Pillow can read, or larger than Pillow thinks safe.
     """
     try:
         with Image.open(path) as image:
-            return resize(np.asarray(image.convert("L" if channels == 1 else "RGB")), size)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+            mode = "L" if channels == 1 else "RGB"
+            return _square(image if image.mode == mode else image.convert(mode), size)  # convert would copy
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
+        raise ValueError(f"{path} cannot be read as an image: {error or type(error).__name__}") from error

@@ -1,9 +1,10 @@
-"""How batches reach the step: the data set held on the devices, each step gathering its batch there.
+"""How batches reach the step: gathered from a data set held on the devices, or streamed from the host.
 
 Shapes: N examples, B batch, K steps in a dispatch.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -30,16 +31,17 @@ class ShuffledOrder:
             raise ValueError(f"--batch-size {batch_size} is larger than the training set of {num_examples} examples")
         self.num_examples, self.batch_size, self.seed = num_examples, batch_size, seed
         self.steps_per_epoch = num_examples // batch_size
-        self._epoch, self._batches = -1, np.empty((0, batch_size), np.int32)
+        self._batches = functools.lru_cache(maxsize=2)(self._shuffle)  # threads ask for steps of two epochs at a time
 
     def __call__(self, step: int) -> np.ndarray:
         """Returns the indices [B] of the examples of a step."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            random = np.random.RandomState(np.random.SeedSequence([self.seed, epoch]).generate_state(4))
-            order = random.permutation(self.num_examples)[: self.steps_per_epoch * self.batch_size]
-            self._epoch, self._batches = epoch, order.reshape(-1, self.batch_size).astype(np.int32)
-        return self._batches[position]
+        return self._batches(epoch)[position]
+
+    def _shuffle(self, epoch: int) -> np.ndarray:  # [steps_per_epoch, B]
+        random = np.random.RandomState(np.random.SeedSequence([self.seed, epoch]).generate_state(4))
+        order = random.permutation(self.num_examples)[: self.steps_per_epoch * self.batch_size]
+        return order.reshape(-1, self.batch_size).astype(np.int32)
 
 
 def resident(
@@ -98,3 +100,36 @@ def resident(
         return state, totals
 
     return advance, state
+
+
+def streaming(
+    train_step: TrainStep, batches: Callable[[int], Iterator[Any]], state: TrainState, mesh: Mesh
+) -> tuple[Advance, TrainState]:
+    """Compiles a step whose batches come from the host, each on its way to the devices while the step before runs.
+
+    Args:
+        train_step: from `make_train_step`.
+        batches: the batches, pytrees of arrays [B, ...], of the steps from a given one on.
+        state: the state before the run.
+        mesh: from `make_mesh`.
+
+    Returns:
+        As `resident` does.
+    """
+    sharding, whole, dealt = state_sharding(state, mesh), replicated(mesh), batch_sharding(mesh)
+    compiled = jax.jit(train_step, in_shardings=(sharding, dealt), out_shardings=(sharding, whole), donate_argnums=0)
+    add = jax.jit(lambda totals, metrics: jax.tree.map(jnp.add, totals, metrics))
+    ahead: dict[int, Iterator[Any]] = {}  # by the step that it stands at
+
+    def advance(state: TrainState, start: int, stop: int) -> tuple[TrainState, Metrics]:
+        source = ahead.pop(start, None) or batches(start)
+        totals = None
+        for _ in range(start, stop):
+            state, metrics = compiled(state, jax.device_put(next(source), dealt))
+            before, totals = totals, metrics if totals is None else add(totals, metrics)
+            jax.block_until_ready(before)  # or batches would pile up on the devices
+        ahead.clear()
+        ahead[stop] = source
+        return state, totals
+
+    return advance, jax.device_put(state, sharding)

@@ -5,6 +5,7 @@ metrics.jsonl         one record a line; the same as TensorBoard events beside i
 checkpoints/          the latest and the best state
 weights.safetensors   the best weights, for `jaxvision.load_weights`
 model.json            the model, its classes and the preprocessing of its images
+bad_images.txt        image files that could not be read, if any
 machine.json          where the run was finished, and how long that took
 result.json           the final scores; there once the run is complete
 figures/ report.html  what the run did, to look at
@@ -23,7 +24,7 @@ from typing import Any
 from train.shared.files import write_atomically
 
 # Options that change where a run happens, not what it computes: another value can go on with the same run.
-FREE = {"run_dir", "devices", "fsdp"}
+FREE = {"run_dir", "devices", "fsdp", "workers", "max_bad_images"}
 # What a process killed while it starts a run can leave.
 HALF_STARTED = {".lock", "config.json.tmp"}
 
