@@ -13,7 +13,7 @@ from jaxvision.classifier import classifier
 from jaxvision.cnn.resnet import BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck, ResNet
 from train.shared import mesh as mesh_module
 from train.shared.feed import ShuffledOrder, resident, streaming
-from train.shared.mesh import check_batch_size, make_mesh, state_sharding
+from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh, state_sharding
 from train.shared.state import create_state, ema
 from train.shared.step import make_train_step
 
@@ -33,7 +33,7 @@ RANDOM = np.random.RandomState(0)
 LABELS = RANDOM.randint(0, 10, 48)
 
 
-def run(name, mesh, *, steps_per_dispatch=1, accumulate=1, streamed=False):
+def run(name, mesh, *, compilation="jit", steps_per_dispatch=1, accumulate=1, streamed=False):
     """Three steps of SGD on the given mesh; returns the state and the summed metrics, in float64."""
     with jax.enable_x64(True):
         model = NETWORKS[name](dtype=jnp.float64)
@@ -50,13 +50,15 @@ def run(name, mesh, *, steps_per_dispatch=1, accumulate=1, streamed=False):
         optimizer = optax.sgd(0.1, momentum=0.9)
         variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), jv.init(model, jax.random.key(0)))
         state = create_state(variables, optimizer, jax.random.key(0), average=True)
-        step = make_train_step(loss_fn, optimizer, after_update=ema(0.9), accumulate=accumulate)
+        axis_name = PMAP_AXIS if compilation == "pmap" else None
+        step = make_train_step(loss_fn, optimizer, after_update=ema(0.9), accumulate=accumulate, axis_name=axis_name)
         order = ShuffledOrder(48, 16, seed=3)
         if streamed:
             batches = lambda start: ({name: array[order(i)] for name, array in arrays.items()} for i in range(start, 9))
-            advance, state = streaming(step, batches, state, mesh)
+            advance, state = streaming(step, batches, state, mesh, compilation=compilation)
         else:
-            advance, state = resident(step, arrays, order, state, mesh, steps_per_dispatch=steps_per_dispatch)
+            options = {"compilation": compilation, "steps_per_dispatch": steps_per_dispatch}
+            advance, state = resident(step, arrays, order, state, mesh, **options)
         state, metrics = advance(state, 0, 3)
         return state, metrics
 
@@ -87,6 +89,19 @@ def test_data_parallel_alone_and_fsdp_alone(fsdp, monkeypatch):
     assert_close(run("resnet8", make_mesh(8, fsdp)), alone("resnet8"))
 
 
+@pytest.mark.parametrize("name", ["lenet5", "bottleneck", "preact_resnet8"])
+def test_pmap_ends_where_jit_does(name):
+    assert_close(run(name, make_mesh(8), compilation="pmap"), alone(name))
+
+
+def test_microbatches_and_many_steps_in_a_dispatch_are_the_same_under_pmap():
+    jitted, mapped = (
+        run("resnet8", make_mesh(4), compilation=compilation, accumulate=2, steps_per_dispatch=3)
+        for compilation in ("jit", "pmap")
+    )
+    assert_close(mapped, jitted)
+
+
 def test_many_steps_in_a_dispatch_are_the_same_steps():
     assert_close(run("resnet8", make_mesh(1), steps_per_dispatch=3), alone("resnet8"))
 
@@ -94,6 +109,7 @@ def test_many_steps_in_a_dispatch_are_the_same_steps():
 def test_streamed_batches_are_the_same_batches(monkeypatch):
     monkeypatch.setattr(mesh_module, "SMALLEST_SHARDED", 64)
     assert_close(run("resnet8", make_mesh(8, fsdp=2), streamed=True), alone("resnet8"))
+    assert_close(run("resnet8", make_mesh(8), streamed=True, compilation="pmap"), alone("resnet8"))
 
 
 def test_a_stream_is_gone_on_with_and_begun_anew():
@@ -141,6 +157,7 @@ def test_order_is_a_permutation_each_epoch_and_a_function_of_the_step():
         (lambda: make_mesh(9), r"--devices 9: this machine has 8 cpu device\(s\)"),
         (lambda: make_mesh(8, 3), r"--fsdp 3 does not divide 8 device\(s\)"),
         (lambda: check_batch_size(12, make_mesh(8)), r"--batch-size 12 is not a multiple of 8 device\(s\) x 1"),
+        (lambda: run("lenet5", make_mesh(8, 2), compilation="pmap"), "--compile pmap only deals batches out: --fsdp 2"),
         (lambda: ShuffledOrder(10, 11, 0), "--batch-size 11 is larger than the training set of 10 examples"),
     ],
 )

@@ -235,6 +235,7 @@ def classify(monkeypatch, *arguments: object) -> None:
         (["--devices", "9"], "--devices 9: this machine has 8 cpu device"),
         (["--batch-size", "12"], "--batch-size 12 is not a multiple of 8 device(s)"),
         (["--data", "mnist"], "needs --data-dir"),
+        (["--compile", "pmap", "--fsdp", "2"], "--compile pmap only deals batches out: --fsdp 2 wants --compile jit"),
         (["--learning-rate", "-1"], "--learning-rate must be 0 or more"),
         (["--epochs", "0"], "--epochs must be 1 or more"),
         (["--seed", "-1"], "--seed must be 0 or more"),

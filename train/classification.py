@@ -28,7 +28,7 @@ from train.shared.first_layer import first_convolution
 from train.shared.loop import NonFiniteLossError, fit
 from train.shared.losses import cross_entropy
 from train.shared.machine import machine
-from train.shared.mesh import batch_sharding, check_batch_size, make_mesh
+from train.shared.mesh import PMAP_AXIS, Compilation, batch_sharding, check_batch_size, make_mesh
 from train.shared.metrics import MetricsLog, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
@@ -76,6 +76,8 @@ class Config:
     """Devices to use; None for all."""
     fsdp: int = 1
     """Devices over which each copy of the parameters is cut up."""
+    compile: Compilation = "jit"
+    """How steps are compiled: jit, or pmap, pure data parallelism with a copy of the program for each device."""
     run_dir: Path | None = None
     """Directory of the run; by default runs/<model>-<data>-<seed>. An unfinished run in it is gone on with."""
     reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
@@ -211,15 +213,16 @@ def build(config: Config) -> Experiment:
         accumulate=config.optimizer.accumulate,
         after_update=ema(decay) if decay else None,
         max_nonfinite=config.max_nonfinite,
+        axis_name=PMAP_AXIS if config.compile == "pmap" else None,
     )
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     state = create_state(jv.init(model, init_key), optimizer, run_key, average=decay is not None)
     if isinstance(data.train, Split):
         arrays = {"image": data.train.images, "label": data.train.labels}
-        advance, state = resident(train_step, arrays, order, state, mesh)
+        advance, state = resident(train_step, arrays, order, state, mesh, compilation=config.compile)
     else:
-        steps = config.epochs * order.steps_per_epoch
-        advance, state = streaming(train_step, lambda start: data.train.batches(order, start, steps), state, mesh)
+        batches = lambda start: data.train.batches(order, start, config.epochs * order.steps_per_epoch)
+        advance, state = streaming(train_step, batches, state, mesh, compilation=config.compile)
     evaluator = Evaluator(model, preprocessing, -(-256 // mesh.size) * mesh.size, mesh)
     return Experiment(data, model, preprocessing, evaluator, order, schedule, advance, state)
 

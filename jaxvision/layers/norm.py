@@ -38,8 +38,7 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if self.train:
-            mean, var = _statistics(x, around=jax.lax.stop_gradient(running_mean.value))
-            count = x.size // x.shape[-1]
+            mean, var, count = self.statistics(x, around=jax.lax.stop_gradient(running_mean.value))
             if not self.is_initializing():
                 unbiased = var * (count / max(count - 1, 1))
                 running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
@@ -48,14 +47,17 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         return ((x - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias).astype(self.dtype)
 
+    def statistics(self, x: jax.Array, around: jax.Array) -> tuple[jax.Array, jax.Array, int]:  # [B, ..., C], [C]
+        """Returns mean [C] and biased variance [C] of the batch, read in one pass, and how many values each is of.
 
-def _statistics(x: jax.Array, around: jax.Array) -> tuple[jax.Array, jax.Array]:  # [B, ..., C], [C] -> [C], [C]
-    """Returns mean and biased variance of each channel, read in one pass.
+        The mean of squares less the square of the mean cancels where the mean is large beside the deviation; taken
+        around the running mean, which soon is near, it does not.
+        """
+        total, total_of_squares, count = self.sums(x - around)
+        mean = total / count
+        return mean + around, jnp.maximum(total_of_squares / count - jnp.square(mean), 0), count
 
-    The mean of squares less the square of the mean cancels where the mean is large beside the deviation; taken around
-    the running mean, which soon is near, it does not.
-    """
-    axes = tuple(range(x.ndim - 1))
-    shifted = x - around
-    mean, mean_of_squares = shifted.mean(axes), jnp.square(shifted).mean(axes)
-    return mean + around, jnp.maximum(mean_of_squares - jnp.square(mean), 0)
+    def sums(self, x: jax.Array) -> tuple[jax.Array, jax.Array, int]:  # [B, ..., C] -> [C], [C], count
+        """Returns what adds up over the parts of a batch: where devices hold parts, `pmap` adds these up."""
+        axes = tuple(range(x.ndim - 1))
+        return x.sum(axes), jnp.square(x).sum(axes), x.size // x.shape[-1]

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from train.shared.mesh import batch_sharding, replicated, state_sharding
+from train.shared.mesh import Compilation, compile_steps, replicated, state_sharding
 from train.shared.state import TrainState
 from train.shared.step import Metrics, TrainStep
 
@@ -51,6 +50,7 @@ def resident(
     state: TrainState,
     mesh: Mesh,
     *,
+    compilation: Compilation = "jit",
     steps_per_dispatch: int | None = None,
 ) -> tuple[Advance, TrainState]:
     """Holds a data set on the devices and compiles steps that gather their batches there.
@@ -61,6 +61,7 @@ def resident(
         order: the indices [B] of the examples of a step.
         state: the state before the run.
         mesh: from `make_mesh`.
+        compilation: "pmap" wants a `train_step` made with `axis_name=PMAP_AXIS`.
         steps_per_dispatch: steps compiled into one program; by default one on a CPU (where a loop of convolutions runs
             at half the speed or less) and up to 50 elsewhere, where a dispatch costs more than a small step.
 
@@ -72,38 +73,35 @@ def resident(
     sharding, whole = state_sharding(state, mesh), replicated(mesh)
     arrays, state = jax.device_put(arrays, whole), jax.device_put(state, sharding)
 
-    def one(carry: tuple[TrainState, Metrics], indices: jax.Array, arrays: Any):
-        batch = jax.tree.map(lambda array: array[indices], arrays)
-        state, metrics = train_step(carry[0], batch)
-        return state, jax.tree.map(jnp.add, carry[1], metrics)
+    def one(state: TrainState, indices: jax.Array, arrays: Any) -> tuple[TrainState, Metrics]:
+        return train_step(state, jax.tree.map(lambda array: array[indices], arrays))
 
-    def run(state: TrainState, totals: Metrics, arrays: Any, indices: jax.Array):  # indices [K, B]
-        carry = state, totals
+    def run(state: TrainState, arrays: Any, indices: jax.Array) -> tuple[TrainState, Metrics]:  # indices [K, B]
         if len(indices) == 1:
-            return one(carry, indices[0], arrays)
-        return jax.lax.scan(lambda carry, index: (one(carry, index, arrays), None), carry, indices)[0]
+            return one(state, indices[0], arrays)
+        state, metrics = jax.lax.scan(lambda state, indices: one(state, indices, arrays), state, indices)
+        return state, jax.tree.map(lambda values: values.sum(0), metrics)
 
-    compiled = jax.jit(
-        run,
-        in_shardings=(sharding, whole, whole, batch_sharding(mesh, axis=1)),
-        out_shardings=(sharding, whole),
-        donate_argnums=(0, 1),
-    )
-    batch = jax.eval_shape(lambda arrays: jax.tree.map(lambda array: array[order(0)], arrays), arrays)
-    shapes = jax.eval_shape(train_step, state, batch)[1]
+    compiled = compile_steps(run, sharding, mesh, compilation, axis=1)
 
     def advance(state: TrainState, start: int, stop: int) -> tuple[TrainState, Metrics]:
-        totals = jax.device_put({name: np.zeros(m.shape, m.dtype) for name, m in shapes.items()}, whole)
+        parts = []
         for first in range(start, stop, most):
             indices = np.stack([order(step) for step in range(first, min(first + most, stop))])
-            state, totals = compiled(state, totals, arrays, indices)
-        return state, totals
+            state, metrics = compiled(state, arrays, indices)
+            parts.append(metrics)
+        return state, _added(parts)
 
     return advance, state
 
 
 def streaming(
-    train_step: TrainStep, batches: Callable[[int], Iterator[Any]], state: TrainState, mesh: Mesh
+    train_step: TrainStep,
+    batches: Callable[[int], Iterator[Any]],
+    state: TrainState,
+    mesh: Mesh,
+    *,
+    compilation: Compilation = "jit",
 ) -> tuple[Advance, TrainState]:
     """Compiles a step whose batches come from the host, each on its way to the devices while the step before runs.
 
@@ -112,24 +110,28 @@ def streaming(
         batches: the batches, pytrees of arrays [B, ...], of the steps from a given one on.
         state: the state before the run.
         mesh: from `make_mesh`.
+        compilation: as for `resident`.
 
     Returns:
         As `resident` does.
     """
-    sharding, whole, dealt = state_sharding(state, mesh), replicated(mesh), batch_sharding(mesh)
-    compiled = jax.jit(train_step, in_shardings=(sharding, dealt), out_shardings=(sharding, whole), donate_argnums=0)
-    add = jax.jit(lambda totals, metrics: jax.tree.map(jnp.add, totals, metrics))
+    sharding = state_sharding(state, mesh)
+    compiled = compile_steps(lambda state, _, batch: train_step(state, batch), sharding, mesh, compilation, axis=0)
     ahead: dict[int, Iterator[Any]] = {}  # by the step that it stands at
 
     def advance(state: TrainState, start: int, stop: int) -> tuple[TrainState, Metrics]:
         source = ahead.pop(start, None) or batches(start)
-        totals = None
+        parts = []
         for _ in range(start, stop):
-            state, metrics = compiled(state, jax.device_put(next(source), dealt))
-            before, totals = totals, metrics if totals is None else add(totals, metrics)
-            jax.block_until_ready(before)  # or batches would pile up on the devices
+            state, metrics = compiled(state, (), next(source))
+            jax.block_until_ready(parts[-1:])  # or batches would pile up on the devices
+            parts.append(metrics)
         ahead.clear()
         ahead[stop] = source
-        return state, totals
+        return state, _added(parts)
 
     return advance, jax.device_put(state, sharding)
+
+
+def _added(parts: list[Metrics]) -> Metrics:
+    return jax.tree.map(lambda *values: sum(values), *jax.device_get(parts))

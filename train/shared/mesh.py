@@ -4,12 +4,16 @@ A mesh has two axes: `data`, over which the batch is dealt out, and `fsdp`, over
 parameters are cut up too.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+Compilation = Literal["jit", "pmap"]
+PMAP_AXIS = "batch"
 
 # Arrays smaller than this stay whole on every device: cutting them up costs more in messages than it saves in memory.
 SMALLEST_SHARDED = 2**14
@@ -59,6 +63,32 @@ def state_sharding(state: Any, mesh: Mesh) -> Any:
         return NamedSharding(mesh, P(*[None] * axis, "fsdp"))
 
     return jax.tree.map(shard, state)
+
+
+def compile_steps(run: Callable, sharding: Any, mesh: Mesh, compilation: Compilation, *, axis: int) -> Callable:
+    """Compiles `run(state, data, batches) -> (state, metrics)` for the devices of a mesh; the state is donated.
+
+    Args:
+        run: pure; `data` and `metrics` are whole on every device.
+        sharding: of the state, from `state_sharding`.
+        mesh: from `make_mesh`.
+        compilation: "jit" compiles one program for all devices; "pmap" a copy of `run` for each, which gets its part of
+            each batch and must itself add up over `PMAP_AXIS`.
+        axis: that of the batch in the arrays of `batches`.
+
+    Raises:
+        ValueError: `pmap` is asked to cut up the parameters.
+    """
+    if compilation == "jit":
+        whole = replicated(mesh)
+        shardings = (sharding, whole, batch_sharding(mesh, axis))
+        return jax.jit(run, in_shardings=shardings, out_shardings=(sharding, whole), donate_argnums=0)
+    if mesh.shape["fsdp"] > 1:
+        raise ValueError(f"--compile pmap only deals batches out: --fsdp {mesh.shape['fsdp']} wants --compile jit")
+    devices = list(mesh.devices.flat)
+    mapped = jax.pmap(run, PMAP_AXIS, in_axes=(None, None, axis), out_axes=None, devices=devices, donate_argnums=0)
+    deal = lambda array: array.reshape(*array.shape[:axis], len(devices), -1, *array.shape[axis + 1 :])
+    return lambda state, data, batches: mapped(state, data, jax.tree.map(deal, batches))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:

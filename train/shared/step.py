@@ -3,13 +3,16 @@
 Shapes: B batch, M microbatches.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxvision.layers.norm import BatchNorm
 from train.shared.state import TrainState
 
 Batch = Any
@@ -25,6 +28,7 @@ def make_train_step(
     accumulate: int = 1,
     after_update: Callable[[TrainState], TrainState] | None = None,
     max_nonfinite: int = 10,
+    axis_name: str | None = None,
 ) -> TrainStep:
     """Returns the pure function `(state, batch) -> (state, metrics)`.
 
@@ -35,6 +39,8 @@ def make_train_step(
         accumulate: microbatches that the batch is cut into; their sums make one update (BatchNorm sees them singly).
         after_update: applied to the state after each update.
         max_nonfinite: after so many skipped steps in a row every further step is skipped too.
+        axis_name: under `pmap`, the axis the batch is dealt out over: each device has its part, and gradient, metrics
+            and the statistics of BatchNorm are those of the whole. Random draws differ from device to device.
 
     The metrics come back as sums too: those of `loss_fn`, `loss`, `gradient_norm` (weighted by `count`) and `count`,
     all zero in a step whose loss, gradient or update is not finite; such a step changes nothing but the counters `step`
@@ -43,7 +49,11 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         rng = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
-        gradient_sum, model_state, metrics = _gradient(loss_fn, state, batch, rng, accumulate)
+        with _batch_norm_over(axis_name):
+            gradient_sum, model_state, metrics = _gradient(
+                loss_fn, state, batch, _on_device(rng, axis_name), accumulate
+            )
+        gradient_sum, metrics = _sum_over(axis_name, (gradient_sum, metrics))
         gradient = jax.tree.map(lambda g: (g / metrics["count"]).astype(g.dtype), gradient_sum)
         norm = optax.tree.norm(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
@@ -87,6 +97,25 @@ def _gradient(loss_fn: LossFn, state: TrainState, batch: Batch, rng: jax.Array, 
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes[0], shapes[2]))
     (model_state, (gradients, metrics), _), _ = jax.lax.scan(body, (state.model_state, zeros, 0), microbatches)
     return gradients, model_state, metrics
+
+
+def _sum_over(axis_name: str | None, tree: Any) -> Any:
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def _on_device(rng: jax.Array, axis_name: str | None) -> jax.Array:
+    return rng if axis_name is None else jax.random.fold_in(rng, jax.lax.axis_index(axis_name))
+
+
+def _batch_norm_over(axis_name: str | None) -> contextlib.AbstractContextManager:
+    """Within it, every BatchNorm takes its statistics over all devices of the axis, as models know nothing of them."""
+
+    def add_up(method, args, kwargs, context):
+        result = method(*args, **kwargs)
+        is_sums = isinstance(context.module, BatchNorm) and context.method_name == "sums"
+        return _sum_over(axis_name, result) if is_sums else result
+
+    return contextlib.nullcontext() if axis_name is None else nn.intercept_methods(add_up)
 
 
 def _split(x: jax.Array, accumulate: int) -> jax.Array:  # [B, ...] -> [M, B/M, ...]
