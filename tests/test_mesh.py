@@ -23,6 +23,15 @@ NETWORKS = {  # by the names of tests/reference/cases.py
     "basic": partial(tiny, block=BasicBlock),
     "bottleneck": partial(tiny, block=Bottleneck),
     "plain": partial(tiny, block=BasicBlock, shortcut="none"),
+    "grouped": partial(tiny, block=Bottleneck, groups=4, width_per_group=32),
+    "se_basic": partial(tiny, block=BasicBlock, squeeze_excite=True),
+    "se_bottleneck": partial(tiny, block=Bottleneck, squeeze_excite=True),
+    "se_grouped": partial(tiny, block=Bottleneck, groups=4, width_per_group=32, squeeze_excite=True),
+    "deep_basic": partial(tiny, block=BasicBlock, stem="deep", shortcut="pooled"),
+    "deep_bottleneck": partial(tiny, block=Bottleneck, stem="deep", shortcut="pooled"),
+    "deep_se_grouped": partial(
+        tiny, block=Bottleneck, stem="deep", shortcut="pooled", groups=4, width_per_group=32, squeeze_excite=True
+    ),
     "preact_basic": partial(tiny, block=PreActBasicBlock),
     "preact_bottleneck": partial(tiny, block=PreActBottleneck),
     "resnet8": partial(tiny, block=BasicBlock, shortcut="pad", stem="cifar"),
