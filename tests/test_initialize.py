@@ -38,6 +38,7 @@ def assert_uniform(values, bound):
         ("resnetv2_50", -1, {"depths": (1, 1, 1, 1)}),
         ("resnet20", -2, {}),  # He et al., 2015, as the CIFAR networks cite it: fan_in
         ("preact_resnet20", -2, {}),
+        ("resnext50_32x4d", -1, {"depths": (1, 1, 1, 1)}),  # fan_out of a convolution in groups is that of all
     ],
 )
 def test_residual_networks(name, fan_axis, options):
@@ -50,6 +51,25 @@ def test_residual_networks(name, fan_axis, options):
             assert_normal(values, np.sqrt(2 / (values.shape[0] * values.shape[1] * values.shape[fan_axis])))
         else:
             assert (values == (1 if path.endswith(("scale", "var")) else 0)).all(), path
+
+
+@pytest.mark.parametrize("name", ["seresnext26d_32x4d", "resnet18d", "seresnet18"])
+def test_residual_networks_of_timm(name):
+    """As timm.models.resnet.ResNet.init_weights (1.0.31): fan_out everywhere, and branches that start at zero."""
+    variables = initial(name, depths=(1, 1, 1, 1))
+    last = "norm2" if name.endswith("18") or name == "resnet18d" else "norm3"
+    for path, values in variables.items():
+        *_, layer, leaf = path.split("/")
+        if layer == "head":
+            assert_uniform(values, len(variables["params/head/kernel"]) ** -0.5)
+        elif leaf == "kernel":
+            assert_normal(values, np.sqrt(2 / (np.prod(values.shape[:-2], initial=1) * values.shape[-1])))
+        elif layer in ("fc1", "fc2"):  # of squeeze and excitation, whose biases are PyTorch's
+            assert_uniform(values, len(variables[path.replace("bias", "kernel")]) ** -0.5)
+        else:
+            ends_a_branch = "block" in path and layer == last
+            start = 1 if leaf == "var" or (leaf == "scale" and not ends_a_branch) else 0
+            assert (values == start).all(), path
 
 
 def test_lenet5():
