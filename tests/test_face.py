@@ -98,8 +98,10 @@ def test_residual_networks_take_images_of_any_size():
     ("resnetv2_50", {"width_per_group": 4}, "groups=1 and width_per_group=4 are .* not for PreActBottleneck"),
     ("resnetv2_18", {"squeeze_excite": True}, "squeeze_excite, .* are not for PreActBasicBlock"),
     ("resnetv2_18", {"stem": "deep"}, 'stem="deep" are not for PreActBasicBlock'),
+    ("resnet18", {"stem": "imagnet"}, "stem must be one of imagenet, deep, cifar, got 'imagnet'"),
+    ("resnet18", {"shortcut": "pool"}, "shortcut must be one of projection, pooled, pad, none, got 'pool'"),
 ])  # fmt: skip
-def test_options_that_the_blocks_do_not_have(name, options, message):
+def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     with pytest.raises(ValueError, match=message):
         shapes(jv.create_model(name, **options), (1, 64, 64, 3))
 

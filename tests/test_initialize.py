@@ -38,7 +38,6 @@ def assert_uniform(values, bound):
         ("resnetv2_50", -1, {"depths": (1, 1, 1, 1)}),
         ("resnet20", -2, {}),  # He et al., 2015, as the CIFAR networks cite it: fan_in
         ("preact_resnet20", -2, {}),
-        ("resnext50_32x4d", -1, {"depths": (1, 1, 1, 1)}),  # fan_out of a convolution in groups is that of all
     ],
 )
 def test_residual_networks(name, fan_axis, options):
@@ -53,11 +52,10 @@ def test_residual_networks(name, fan_axis, options):
             assert (values == (1 if path.endswith(("scale", "var")) else 0)).all(), path
 
 
-@pytest.mark.parametrize("name", ["seresnext26d_32x4d", "resnet18d", "seresnet18"])
-def test_residual_networks_of_timm(name):
+@pytest.mark.parametrize(("name", "last"), [("seresnext26d_32x4d", "norm3"), ("seresnet18", "norm2")])
+def test_residual_networks_of_timm(name, last):
     """As timm.models.resnet.ResNet.init_weights (1.0.31): fan_out everywhere, and branches that start at zero."""
-    variables = initial(name, depths=(1, 1, 1, 1))
-    last = "norm2" if name.endswith("18") or name == "resnet18d" else "norm3"
+    variables = initial(name, depths=(1,), widths=(64,))
     for path, values in variables.items():
         *_, layer, leaf = path.split("/")
         if layer == "head":

@@ -15,7 +15,7 @@ Shapes: B batch, H height, W width, C channels, D dimension.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -30,6 +30,8 @@ from jaxvision.layers.initializers import he_fan_in, he_fan_out
 from jaxvision.layers.norm import BatchNorm
 from jaxvision.layers.squeeze_excite import SqueezeExcite
 from jaxvision.weights.names import Line
+
+Stem = Literal["imagenet", "deep", "cifar"]
 
 
 class ResNet(nn.Module):
@@ -55,7 +57,7 @@ class ResNet(nn.Module):
     depths: tuple[int, ...]
     widths: tuple[int, ...] = (64, 128, 256, 512)
     shortcut: Shortcut = "projection"
-    stem: Literal["imagenet", "deep", "cifar"] = "imagenet"
+    stem: Stem = "imagenet"
     groups: int = 1
     width_per_group: int = 64
     squeeze_excite: bool = False
@@ -67,7 +69,7 @@ class ResNet(nn.Module):
     def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
         """Returns the output of each stage, [B, H/4, W/4, C1], [B, H/8, W/8, C2], ... ("cifar": from [B, H, W, C1])."""
         check_image(image, self.in_channels)
-        self._check_block()
+        self._check_fields()
         kernel_init = he_fan_in if self.stem == "cifar" else he_fan_out
         conv = partial(conv2d, use_bias=False, dtype=self.dtype, kernel_init=kernel_init)
         norm = partial(BatchNorm, train, dtype=self.dtype)
@@ -83,8 +85,11 @@ class ResNet(nn.Module):
             stages[-1] = nn.relu(norm(name="norm")(x))
         return tuple(stages)
 
-    def _check_block(self) -> None:
-        """Raises ValueError where the blocks have not what the other fields ask for."""
+    def _check_fields(self) -> None:
+        """Raises ValueError where a field has a value unknown, or the blocks have not what the others ask for."""
+        for field, kinds in (("stem", get_args(Stem)), ("shortcut", get_args(Shortcut))):
+            if getattr(self, field) not in kinds:
+                raise ValueError(f"{field} must be one of {', '.join(kinds)}, got {getattr(self, field)!r}")
         name, grouped = self.block.__name__, (self.groups, self.width_per_group) != (1, 64)
         if grouped and not issubclass(self.block, Bottleneck):
             raise ValueError(
