@@ -19,11 +19,12 @@ PRODUCTS = [  # image, kernel, strides, padding
     ((2, 1, 1, 16), (3, 3, 16, 4), (2, 2), ((1, 1), (1, 1))),
     ((2, 5, 5, 16), (5, 5, 16, 40), (1, 1), ((0, 0), (0, 0))),
 ]
-GROUPED = [  # image, kernel, strides, padding, groups, how many convolutions they become
+GROUPED = [  # image, kernel, strides, padding, groups, how many convolutions or products they become
     ((2, 6, 5, 8), (3, 3, 2, 12), (1, 1), ((1, 1), (1, 1)), 4, 1),
     ((2, 6, 5, 96), (3, 3, 32, 6), (2, 2), ((1, 1), (1, 1)), 3, 3),
     ((2, 7, 6, 128), (3, 3, 4, 64), (2, 2), ((1, 1), (1, 1)), 32, 4),
     ((1, 5, 5, 512), (3, 3, 32, 16), (1, 1), ((0, 2), (1, 1)), 16, 8),
+    ((2, 2, 2, 64), (3, 3, 2, 64), (1, 1), ((1, 1), (1, 1)), 32, 2),
     ((2, 4, 4, 64), (1, 1, 16, 8), (1, 1), ((0, 0), (0, 0)), 4, 2),
 ]
 CONVOLUTIONS = [
@@ -68,10 +69,11 @@ def test_product_is_the_convolution(image, kernel, strides, padding):
 
 
 @pytest.mark.parametrize(("image", "kernel", "strides", "padding", "groups", "parts"), GROUPED)
-def test_groups_become_a_few_convolutions(image, kernel, strides, padding, groups, parts):
+def test_several_groups_are_convolved_at_once(image, kernel, strides, padding, groups, parts):
     options = {"feature_group_count": groups}
     text = compiled(image, kernel, strides, padding, options)
-    assert text.count("stablehlo.convolution") == text.count("feature_group_count = 1 ") == parts
+    assert text.count("stablehlo.convolution") + text.count("stablehlo.dot_general") == parts
+    assert text.count("feature_group_count = 1 ") == text.count("stablehlo.convolution")
     assert_is_the_convolution(image, kernel, strides, padding, options)
 
 

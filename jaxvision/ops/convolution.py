@@ -33,7 +33,7 @@ def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int]
     if groups == 1 and _is_product_faster(x, kernel, padding):
         on_cpu = lambda x, kernel: _product_of_patches(x, kernel, strides, padding, **types)
     elif groups > 1 and group_size > 1:
-        on_cpu = lambda x, kernel: _convolutions_without_groups(x, kernel, strides, padding, groups, **types)
+        on_cpu = lambda x, kernel: _several_groups_at_once(x, kernel, strides, padding, groups, **types)
     else:
         return plain(x, kernel)
     return lax.platform_dependent(x, kernel, cpu=on_cpu, default=plain)
@@ -75,20 +75,26 @@ def _product_of_patches(
     return jnp.matmul(jnp.concatenate(shifted, -1), kernel.reshape(h * w * channels, features), **types)
 
 
-def _convolutions_without_groups(
+def _several_groups_at_once(
     x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs, groups: int, **types: Any
 ) -> jax.Array:
-    """Convolves several groups at once, with a kernel that is zero from each group to the others."""
+    """Convolves a few times without groups, each time with a kernel that is zero from each group to the others."""
     parts = _num_convolutions(groups, x.shape[-1])
     together, group_size, features = groups // parts, kernel.shape[2], kernel.shape[3] // groups
     inputs, outputs = (np.arange(together).repeat(size) for size in (group_size, features))
     mask = np.tile(inputs[:, None] == outputs, parts)  # [C/parts, O]
     dense = jnp.where(mask, jnp.tile(kernel, (1, 1, together, 1)), 0)
     convolved = [
-        lax.conv_general_dilated(channels, weights, strides, padding, dimension_numbers=LAYOUT, **types)
+        _without_groups(channels, weights, strides, padding, **types)
         for channels, weights in zip(jnp.split(x, parts, -1), jnp.split(dense, parts, -1), strict=True)
     ]
     return jnp.concatenate(convolved, -1)
+
+
+def _without_groups(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs, **types: Any) -> jax.Array:
+    if _is_product_faster(x, kernel, padding):
+        return _product_of_patches(x, kernel, strides, padding, **types)
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=LAYOUT, **types)
 
 
 def _num_convolutions(groups: int, channels: int) -> int:
