@@ -22,8 +22,9 @@ def conv_general_dilated(x: jax.Array, kernel: jax.Array, strides: Sequence[int]
     XLA's convolutions for the CPU are slow where there is little to slide over: 1x1 kernels (2 times slower than a
     product), maps smaller than the kernel (20 to 90 times) and few channels (their weight gradient, 1.5 to 4 times).
     The weight gradient of a convolution in groups takes seconds: several groups at once, with zeros in the kernel from
-    each to the others, are MANY times faster. Takes and returns what the function of that name in `jax.lax` does, and
-    can stand for it in `flax.linen.Conv`.
+    each to the others, make a block of ResNeXt-50 35 to 45 times faster forward and backward. Depthwise convolutions
+    stay as they are. Takes and returns what the function of that name in `jax.lax` does, and can stand for it in
+    `flax.linen.Conv`.
     """
     plain = lambda x, kernel: lax.conv_general_dilated(x, kernel, strides, padding, **options)
     if not _is_simple(x, kernel, padding, options):
