@@ -44,9 +44,12 @@ def test_sums_are_of_float32(name):
     sums = [equation for equation in equations if equation.primitive.name == "reduce_sum"]
     normalisations = sum(equation.primitive.name == "rsqrt" for equation in equations)
     squeezes = sum(equation.primitive.name == "logistic" for equation in equations)
-    pooling = 0 if name == "lenet5" else 4 if "d_" in name else 1
+    pooling = 0 if name == "lenet5" else 1
     assert len(sums) == 2 * normalisations + squeezes + pooling
-    assert {operand.aval.dtype for equation in sums for operand in equation.invars} <= {jnp.dtype(jnp.float32)}
+    windows = [equation for equation in equations if equation.primitive.name == "reduce_window_sum"]
+    assert bool(windows) == (name in ("lenet5", "seresnext26d_32x4d"))
+    types = {operand.aval.dtype for equation in sums + windows for operand in equation.invars}
+    assert types <= {jnp.dtype(jnp.float32)}
 
 
 @one_of_each_kind

@@ -27,10 +27,9 @@ def pad_shortcut(x: jax.Array, features: int, stride: int) -> jax.Array:  # [B, 
 
 def halve(x: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, ceil(H/2), ceil(W/2), C]
     """The mean of each window of 2x2 pixels, at an odd edge of those that there are; summed in float32 or wider."""
-    batch, height, width, channels = x.shape
-    even = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    windows = even.reshape(batch, (height + 1) // 2, 2, (width + 1) // 2, 2, channels)
-    return windows.mean((2, 4), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    padding = ((0, x.shape[1] % 2), (0, x.shape[2] % 2))
+    return nn.avg_pool(wide, (2, 2), (2, 2), padding=padding, count_include_pad=False).astype(x.dtype)
 
 
 def squeezed(channels: int) -> int:
