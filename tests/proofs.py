@@ -22,10 +22,17 @@ README = ROOT / "README.md"
 BENCHMARKS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- models: python -m tests.proofs --write -->", "<!-- end of models -->"
 
-KINDS = {  # block, stem, shortcut: the short network whose gradients and devices stand for all of its kind
+KINDS = {  # block, stem, shortcut and so on: the short network whose gradients and devices stand for all of its kind
     (BasicBlock, "imagenet", "projection"): "basic",
     (Bottleneck, "imagenet", "projection"): "bottleneck",
     (BasicBlock, "imagenet", "none"): "plain",
+    (Bottleneck, "imagenet", "projection", "groups"): "grouped",
+    (BasicBlock, "imagenet", "projection", "squeeze_excite"): "se_basic",
+    (Bottleneck, "imagenet", "projection", "squeeze_excite"): "se_bottleneck",
+    (Bottleneck, "imagenet", "projection", "groups", "squeeze_excite"): "se_grouped",
+    (BasicBlock, "deep", "pooled"): "deep_basic",
+    (Bottleneck, "deep", "pooled"): "deep_bottleneck",
+    (Bottleneck, "deep", "pooled", "groups", "squeeze_excite"): "deep_se_grouped",
     (PreActBasicBlock, "imagenet", "projection"): "preact_basic",
     (PreActBottleneck, "imagenet", "projection"): "preact_bottleneck",
     (BasicBlock, "cifar", "pad"): "resnet8",
@@ -37,7 +44,10 @@ KINDS = {  # block, stem, shortcut: the short network whose gradients and device
 def kind(name: str) -> str:
     """Returns the short network that has the blocks of a model."""
     backbone = jv.create_model(name).backbone
-    return "lenet5" if isinstance(backbone, LeNet5) else KINDS[backbone.block, backbone.stem, backbone.shortcut]
+    if isinstance(backbone, LeNet5):
+        return "lenet5"
+    additions = {"groups": backbone.groups > 1, "squeeze_excite": backbone.squeeze_excite}
+    return KINDS[backbone.block, backbone.stem, backbone.shortcut, *(name for name in additions if additions[name])]
 
 
 def parametrized(test) -> list[str]:

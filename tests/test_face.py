@@ -93,6 +93,19 @@ def test_residual_networks_take_images_of_any_size():
     assert shapes(jv.create_model("resnet18"), (1, 1, 1, 3)) == (1, 1000)
 
 
+@pytest.mark.parametrize(("name", "options", "message"), [
+    ("resnet18", {"groups": 32}, "groups=32 and width_per_group=64 are for Bottleneck, not for BasicBlock"),
+    ("resnetv2_50", {"width_per_group": 4}, "groups=1 and width_per_group=4 are .* not for PreActBottleneck"),
+    ("resnetv2_18", {"squeeze_excite": True}, "squeeze_excite, .* are not for PreActBasicBlock"),
+    ("resnetv2_18", {"stem": "deep"}, 'stem="deep" are not for PreActBasicBlock'),
+    ("resnet18", {"stem": "imagnet"}, "stem must be one of imagenet, deep, cifar, got 'imagnet'"),
+    ("resnet18", {"shortcut": "pool"}, "shortcut must be one of projection, pooled, pad, none, got 'pool'"),
+])  # fmt: skip
+def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        shapes(jv.create_model(name, **options), (1, 64, 64, 3))
+
+
 @pytest.mark.parametrize(("name", "image", "dtype", "error", "message"), [
     ("resnet18", (1, 64, 64, 1), "float32", ValueError, r"3 channels \(in_channels=3\), got .*64, 1\)"),
     ("resnet18", (1, 3, 64, 64), "float32", ValueError, r"3 channels \(in_channels=3\), got .*3, 64, 64\)"),

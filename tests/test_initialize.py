@@ -52,6 +52,24 @@ def test_residual_networks(name, fan_axis, options):
             assert (values == (1 if path.endswith(("scale", "var")) else 0)).all(), path
 
 
+@pytest.mark.parametrize(("name", "last"), [("seresnext26d_32x4d", "norm3"), ("seresnet18", "norm2")])
+def test_residual_networks_of_timm(name, last):
+    """As timm.models.resnet.ResNet.init_weights (1.0.31): fan_out everywhere, and branches that start at zero."""
+    variables = initial(name, depths=(1,), widths=(64,))
+    for path, values in variables.items():
+        *_, layer, leaf = path.split("/")
+        if layer == "head":
+            assert_uniform(values, len(variables["params/head/kernel"]) ** -0.5)
+        elif leaf == "kernel":
+            assert_normal(values, np.sqrt(2 / (np.prod(values.shape[:-2], initial=1) * values.shape[-1])))
+        elif layer in ("fc1", "fc2"):  # of squeeze and excitation, whose biases are PyTorch's
+            assert_uniform(values, len(variables[path.replace("bias", "kernel")]) ** -0.5)
+        else:
+            ends_a_branch = "block" in path and layer == last
+            start = 1 if leaf == "var" or (leaf == "scale" and not ends_a_branch) else 0
+            assert (values == start).all(), path
+
+
 def test_lenet5():
     variables = initial("lenet5")
     fan_ins = {"backbone/c1": 25, "backbone/c3": 150, "backbone/c5": 400, "backbone/f6": 120, "head": 84}

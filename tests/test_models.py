@@ -18,6 +18,11 @@ PUBLISHED_COUNTS = {
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
+    "resnext50_32x4d": 25_028_904,
+    "resnext101_32x8d": 88_791_336,
+    "resnext101_64x4d": 83_455_272,
+    "wide_resnet50_2": 68_883_240,
+    "wide_resnet101_2": 126_886_696,
     "plain18": 11_515_688,  # the same without the projections of 1x1 convolution and normalisation
     "plain34": 21_623_848,
     "resnet20": 269_722,  # CIFAR-10: https://github.com/akamaster/pytorch_resnet_cifar10

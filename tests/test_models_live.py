@@ -1,5 +1,7 @@
 """The reference implementations themselves: whether the stored results are theirs, and ours on other images."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,10 @@ pytestmark = pytest.mark.reference
 SAME = 1e-8  # between versions of PyTorch, in float64
 RELATIVE = 1e-4  # between float32 of ours and theirs
 IMAGES = np.random.RandomState(7).uniform(-2, 2, (3, 75, 98, 3)).astype(np.float32)  # neither square nor divisible
+TIMM = (
+    "resnet18", "resnext50_32x4d", "seresnet18", "seresnet50", "seresnext50_32x4d", "seresnext26d_32x4d", "resnet18d",
+    "resnet50d", "resnetv2_18", "resnetv2_50",
+)  # fmt: skip
 
 
 def assert_same(computed, stored):
@@ -44,9 +50,10 @@ def test_stored_training(name):
     [
         ("resnet18", "torchvision", torchvision.models.resnet18),
         ("resnet50", "torchvision", torchvision.models.resnet50),
-        ("resnet18", "timm", lambda: timm.create_model("resnet18")),
-        ("resnetv2_18", "timm", lambda: timm.create_model("resnetv2_18")),
-        ("resnetv2_50", "timm", lambda: timm.create_model("resnetv2_50")),
+        ("wide_resnet50_2", "torchvision", torchvision.models.wide_resnet50_2),
+        ("resnext50_32x4d", "torchvision", torchvision.models.resnext50_32x4d),
+        # Residual branches that start at zero would hide what is in them.
+        *((name, "timm", partial(timm.create_model, name, zero_init_last=False)) for name in TIMM),
     ],
 )
 def test_outputs_on_images_of_another_shape(name, layout, build):

@@ -16,6 +16,7 @@ from tests.reference.stored import read
 ROUNDING = 2.0**-8  # largest relative rounding error of bfloat16
 ONE_OF_EACH_KIND = [
     "lenet5", "resnet18", "resnet50", "plain18", "resnetv2_18", "resnetv2_50", "resnet8", "plain8", "preact_resnet20",
+    "seresnet18", "seresnext26d_32x4d",
 ]  # fmt: skip
 one_of_each_kind = pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 
@@ -38,13 +39,17 @@ def test_logits_are_near_those_of_the_reference(name):
 
 @one_of_each_kind
 def test_sums_are_of_float32(name):
-    """Of the statistics of BatchNorm and the pooling: a sum in bfloat16 stops growing at 256 equal terms."""
+    """Of the statistics of BatchNorm and the means of pixels: a sum in bfloat16 stops growing at 256 equal terms."""
     equations = list(training_equations(name))
     sums = [equation for equation in equations if equation.primitive.name == "reduce_sum"]
     normalisations = sum(equation.primitive.name == "rsqrt" for equation in equations)
+    squeezes = sum(equation.primitive.name == "logistic" for equation in equations)
     pooling = 0 if name == "lenet5" else 1
-    assert len(sums) == 2 * normalisations + pooling
-    assert {operand.aval.dtype for equation in sums for operand in equation.invars} <= {jnp.dtype(jnp.float32)}
+    assert len(sums) == 2 * normalisations + squeezes + pooling
+    windows = [equation for equation in equations if equation.primitive.name == "reduce_window_sum"]
+    assert bool(windows) == (name in ("lenet5", "seresnext26d_32x4d"))
+    types = {operand.aval.dtype for equation in sums + windows for operand in equation.invars}
+    assert types <= {jnp.dtype(jnp.float32)}
 
 
 @one_of_each_kind

@@ -18,6 +18,11 @@ PUBLISHED = {
     "resnet50": (25_557_032, 4.089),
     "resnet101": (44_549_160, 7.801),
     "resnet152": (60_192_808, 11.514),
+    "resnext50_32x4d": (25_028_904, 4.230),
+    "resnext101_32x8d": (88_791_336, 16.414),
+    "resnext101_64x4d": (83_455_272, 15.460),
+    "wide_resnet50_2": (68_883_240, 11.398),
+    "wide_resnet101_2": (126_886_696, 22.753),
 }
 
 
@@ -120,7 +125,9 @@ def test_control_flow():
     assert multiply_adds(nested, x) == 3 * 2 * once
     assert multiply_adds(lambda x: lax.while_loop(lambda x: x[0, 0] < 1, square, x), x) == once
     assert multiply_adds(lambda x: lax.cond(x[0, 0] < 1, square, lambda x: square(square(x)), x), x) == 2 * once
-    assert multiply_adds(lambda x: lax.platform_dependent(x, cpu=square, default=square), x) == once
+    assert (
+        multiply_adds(lambda x: lax.platform_dependent(x, cpu=lambda x: square(square(x)), default=square), x) == once
+    )
     assert multiply_adds(jax.jit(jax.checkpoint(square)), x) == once
 
 

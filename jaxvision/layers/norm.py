@@ -6,6 +6,7 @@ Shapes: B batch, C channels.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.initializers import Initializer
 from jax.typing import DTypeLike
 
 
@@ -20,19 +21,21 @@ class BatchNorm(nn.Module):
         train: normalise with the statistics of the batch and update the running ones; otherwise use the running ones.
         momentum: share of the running statistic kept at each update (PyTorch's `1 - momentum`).
         epsilon: added to the variance.
+        scale_init: draws the scale of each channel.
         dtype: of the output.
     """
 
     train: bool
     momentum: float = 0.9
     epsilon: float = 1e-5
+    scale_init: Initializer = nn.initializers.ones
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # [B, ..., C]
         """Normalises `x` and, in training, updates the `batch_stats` collection."""
         shape = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, shape)
+        scale = self.param("scale", self.scale_init, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, jaxprs_in_params
 
 
 def multiply_adds(function: Callable, *args: Any) -> int:
@@ -13,7 +13,8 @@ def multiply_adds(function: Callable, *args: Any) -> int:
 
     As in the figures published with torchvision's weights, elementwise operations count nothing, zeros of the padding
     count like pixels, and a transposed convolution counts each tap of each input pixel once. The body of a scan counts
-    once for each step, the body of a loop of unknown length once, a conditional as its most expensive branch.
+    once for each step, the body of a loop of unknown length once, a conditional as its most expensive branch, what
+    depends on the platform as its default.
 
     Args:
         function: takes arrays or trees of arrays.
@@ -36,12 +37,18 @@ def contractions(jaxpr: Jaxpr, scope: str = "", times: int = 1) -> Iterator[tupl
         if primitive in COUNTS:
             yield here, times * COUNTS[primitive](equation)
         elif primitive == "cond":
-            branches = [list(contractions(branch.jaxpr, here, times)) for branch in equation.params["branches"]]
+            branches = [list(contractions(branch.jaxpr, here, times)) for branch in _branches(equation)]
             yield from max(branches, key=lambda branch: sum(count for _, count in branch))
         else:
             steps = equation.params["length"] if primitive == "scan" else 1
             for body in jaxprs_in_params(equation.params):
                 yield from contractions(body, here, times * steps)
+
+
+def _branches(equation: JaxprEqn) -> tuple[ClosedJaxpr, ...]:
+    """Returns the branches of a conditional; of one that depends on the platform, the default alone."""
+    branches, platforms = equation.params["branches"], equation.params.get("branches_platforms")
+    return branches if platforms is None else branches[-1:]
 
 
 def _convolution(equation: JaxprEqn) -> int:

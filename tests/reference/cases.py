@@ -28,18 +28,28 @@ class Case:
 BASIC = Case("torchvision", (3, 64, 64), r"layer\d\.\d+\.bn2\.weight")
 BOTTLENECK = Case("torchvision", (3, 64, 64), r"layer\d\.\d+\.bn3\.weight")
 PLAIN = Case("torchvision", (3, 64, 64))
+TIMM_BASIC = dataclasses.replace(BASIC, layout="timm")
+TIMM_BOTTLENECK = dataclasses.replace(BOTTLENECK, layout="timm")
 PREACT_BASIC = Case("timm", (3, 64, 64), r"stages\.\d\.blocks\.\d+\.conv2\.weight")
 PREACT_BOTTLENECK = Case("timm", (3, 64, 64), r"stages\.\d\.blocks\.\d+\.conv3\.weight")
 CIFAR = Case("akamaster", (3, 32, 32), BASIC.damped)
 CIFAR_PLAIN = Case("akamaster", (3, 32, 32))
 CIFAR_PREACT = Case("timm", (3, 32, 32), PREACT_BASIC.damped)
 LENET = Case("torch", (1, 32, 32))
+ODD = (3, 72, 56)  # stages of odd height and of odd width, at whose edges a pooled shortcut has half a window
 
 INFERENCE = {
     "lenet5": LENET,
     **{f"resnet{n}": BASIC for n in (18, 34)},
     **{f"resnet{n}": BOTTLENECK for n in (50, 101, 152)},
     **{f"plain{n}": PLAIN for n in (18, 34)},
+    **{f"wide_resnet{n}_2": BOTTLENECK for n in (50, 101)},
+    **{f"resnext{n}": BOTTLENECK for n in ("50_32x4d", "101_32x8d", "101_64x4d")},
+    **{f"seresnet{n}": TIMM_BASIC for n in (18, 34)},
+    **{f"seresnet{n}": TIMM_BOTTLENECK for n in (50, 101, 152)},
+    **{f"seresnext{n}_32x4d": TIMM_BOTTLENECK for n in ("50", "101", "26d")},
+    **{f"resnet{n}d": TIMM_BASIC for n in (18, 34)},
+    **{f"resnet{n}d": TIMM_BOTTLENECK for n in (50, 101, 152)},
     **{f"resnetv2_{n}": PREACT_BASIC for n in (18, 34)},
     **{f"resnetv2_{n}": PREACT_BOTTLENECK for n in (50, 101, 152)},
     **{f"resnet{n}": CIFAR for n in (8, 20, 32, 44, 56, 110)},
@@ -52,6 +62,13 @@ SHORT = {  # one network per kind of block, one block per stage
     "basic": BASIC,
     "bottleneck": BOTTLENECK,
     "plain": PLAIN,
+    "grouped": BOTTLENECK,
+    "se_basic": TIMM_BASIC,
+    "se_bottleneck": TIMM_BOTTLENECK,
+    "se_grouped": TIMM_BOTTLENECK,
+    "deep_basic": dataclasses.replace(TIMM_BASIC, image=ODD),
+    "deep_bottleneck": dataclasses.replace(TIMM_BOTTLENECK, image=ODD),
+    "deep_se_grouped": dataclasses.replace(TIMM_BOTTLENECK, image=ODD),
     "preact_basic": PREACT_BASIC,
     "preact_bottleneck": PREACT_BOTTLENECK,
     "resnet8": CIFAR,

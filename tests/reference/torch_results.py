@@ -42,6 +42,12 @@ def torchvision_model(build: Callable[..., nn.Module]) -> Reference:
 
 
 def timm_model(name: str, **options) -> Reference:
+    """A ResNet of timm whose layers are called as torchvision's."""
+    build = partial(timm.create_model, name, **options)
+    return Reference(build, ("layer1", "layer2", "layer3", "layer4"), "global_pool")
+
+
+def timm_preactivation_model(name: str, **options) -> Reference:
     """A pre-activation ResNet of timm."""
     stages = ("stages.0", "stages.1", "stages.2", "norm")
     return Reference(partial(timm.create_model, name, **options), stages, "head.global_pool")
@@ -65,18 +71,23 @@ def cifar_preactivation_model(depth: int) -> Reference:
     return Reference(build, ("stages.0", "stages.1", "relu"), "pool")
 
 
-def shortened(block: type[nn.Module]) -> Reference:
+def shortened(block: type[nn.Module], **options) -> Reference:
     """A ResNet of torchvision with one block per stage."""
-    return torchvision_model(partial(torchvision.models.ResNet, block, [1, 1, 1, 1]))
+    return torchvision_model(partial(torchvision.models.ResNet, block, [1, 1, 1, 1], **options))
 
 
 INFERENCE = {
     "lenet5": Reference(torch_networks.lenet5, ("s2", "s4", "c5_tanh"), "f6_tanh"),
     **{name: torchvision_model(partial(torchvision.models.get_model, name))
-       for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")},
+       for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2",
+                    "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d")},
+    **{name: timm_model(name)
+       for name in ("seresnet18", "seresnet34", "seresnet50", "seresnet101", "seresnet152", "seresnext50_32x4d",
+                    "seresnext101_32x4d", "seresnext26d_32x4d", "resnet18d", "resnet34d", "resnet50d", "resnet101d",
+                    "resnet152d")},
     "plain18": plain_model(2, 2, 2, 2),
     "plain34": plain_model(3, 4, 6, 3),
-    **{name: timm_model(name)
+    **{name: timm_preactivation_model(name)
        for name in ("resnetv2_18", "resnetv2_34", "resnetv2_50", "resnetv2_101", "resnetv2_152")},
     **{f"resnet{6 * n + 2}": cifar_model(n) for n in (1, 3, 5, 7, 9, 18)},
     **{f"plain{6 * n + 2}": cifar_model(n, torch_networks.no_shortcut) for n in (1, 3, 9)},
@@ -88,8 +99,15 @@ TRAINING = {
     "basic": shortened(torchvision.models.resnet.BasicBlock),
     "bottleneck": shortened(torchvision.models.resnet.Bottleneck),
     "plain": plain_model(1, 1, 1, 1),
-    "preact_basic": timm_model("resnetv2_18", layers=[1, 1, 1, 1]),
-    "preact_bottleneck": timm_model("resnetv2_50", layers=[1, 1, 1, 1]),
+    "grouped": shortened(torchvision.models.resnet.Bottleneck, groups=32, width_per_group=4),
+    "se_basic": timm_model("seresnet18", layers=[1, 1, 1, 1]),
+    "se_bottleneck": timm_model("seresnet50", layers=[1, 1, 1, 1]),
+    "se_grouped": timm_model("seresnext50_32x4d", layers=[1, 1, 1, 1]),
+    "deep_basic": timm_model("resnet18d", layers=[1, 1, 1, 1]),
+    "deep_bottleneck": timm_model("resnet50d", layers=[1, 1, 1, 1]),
+    "deep_se_grouped": timm_model("seresnext26d_32x4d", layers=[1, 1, 1, 1]),
+    "preact_basic": timm_preactivation_model("resnetv2_18", layers=[1, 1, 1, 1]),
+    "preact_bottleneck": timm_preactivation_model("resnetv2_50", layers=[1, 1, 1, 1]),
     "resnet8": INFERENCE["resnet8"],
     "plain8": INFERENCE["plain8"],
     "preact_resnet8": cifar_preactivation_model(1),

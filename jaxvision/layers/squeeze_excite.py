@@ -1,0 +1,40 @@
+"""Squeeze and excitation: channels weighted by what the whole image holds.
+
+Hu, Shen, Albanie, Sun and Wu, "Squeeze-and-excitation networks", https://arxiv.org/abs/1709.01507. Shapes: B batch,
+H height, W width, C channels.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.initializers import Initializer
+from jax.typing import DTypeLike
+
+from jaxvision.layers.initializers import he_fan_out, uniform
+
+
+class SqueezeExcite(nn.Module):
+    """Multiplies each channel by a number between 0 and 1, got from the means of all channels by two linear layers.
+
+    Attributes:
+        width: channels between the two layers.
+        kernel_init: draws their weights; biases are drawn as PyTorch draws them.
+        dtype: of the computation; the means are summed in float32 or wider, parameters are float32.
+    """
+
+    width: int
+    kernel_init: Initializer = he_fan_out
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H, W, C]
+        """Rescales the channels."""
+        channels = x.shape[-1]
+        means = x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)  # [B, C]
+        y = nn.relu(self._linear(self.width, channels, "fc1")(means))
+        gate = nn.sigmoid(self._linear(channels, self.width, "fc2")(y))  # [B, C]
+        return x * gate[:, None, None]
+
+    def _linear(self, features: int, fan_in: int, name: str) -> nn.Dense:
+        draw_bias = uniform(fan_in**-0.5)
+        return nn.Dense(features, dtype=self.dtype, kernel_init=self.kernel_init, bias_init=draw_bias, name=name)
