@@ -1,8 +1,17 @@
 """Computer vision in JAX: models as pure-function Flax Linen modules, with the published weights."""
 
 from jaxvision.initialize import init
-from jaxvision.registry import create_model, list_models
+from jaxvision.registry import create_model, list_models, preprocessing, pretrained
 from jaxvision.weights import WeightsError, load_weights, save_weights
 
 __version__ = "0.1.0"
-__all__ = ["WeightsError", "create_model", "init", "list_models", "load_weights", "save_weights"]
+__all__ = [
+    "WeightsError",
+    "create_model",
+    "init",
+    "list_models",
+    "load_weights",
+    "preprocessing",
+    "pretrained",
+    "save_weights",
+]

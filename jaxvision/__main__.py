@@ -1,4 +1,4 @@
-"""`python -m jaxvision list [PATTERN]` and `python -m jaxvision summary MODEL`."""
+"""`python -m jaxvision list [PATTERN]`, `... weights [PATTERN]` and `... summary MODEL`."""
 
 import argparse
 
@@ -7,6 +7,7 @@ from flax.errors import FlaxError
 
 from jaxvision.registry import MODELS, create_model, list_models, unknown_name
 from jaxvision.summary import summarize, table, totals
+from jaxvision.weights.published import PUBLISHED, UNPUBLISHED, published_table
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,6 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="models with their parameters and multiply-adds")
     listing.add_argument("pattern", nargs="?", default="*", help='such as "resnet*"')
     listing.set_defaults(command=print_models)
+    weights = commands.add_parser("weights", help="published weights: where from, how checked, licence, accuracy")
+    weights.add_argument("pattern", nargs="?", default="*", help='such as "resnet50*"')
+    weights.set_defaults(command=print_weights)
     layers = commands.add_parser("summary", help="the layers of one model")
     layers.add_argument("name", metavar="MODEL")
     for option in ("--image-size", "--num-classes", "--in-channels"):
@@ -44,6 +48,18 @@ def print_models(pattern: str) -> None:
     for name in names:
         parameters, multiply_adds = totals(summarize(create_model(name)))
         print(f"{name:{width}}  {parameters:13,}  {multiply_adds / 1e9:8.4f}", flush=True)
+
+
+def print_weights(pattern: str) -> None:
+    """Prints a table in Markdown of the published weights of the models whose names match, then those without."""
+    names = list_models(pattern)
+    if not names:
+        raise ValueError(f"no model matches {pattern!r}")
+    rows = {name: row for name, row in PUBLISHED.items() if name.partition(".")[0] in names}
+    if rows:
+        print(published_table(rows))
+    if without := [name for name in names if name in UNPUBLISHED]:
+        print(f"None are published of {', '.join(without)}.")
 
 
 def print_layers(name: str, image_size: int | None, **options: int | None) -> None:

@@ -14,7 +14,8 @@ import safetensors
 import safetensors.numpy
 
 from jaxvision.weights.convert import from_foreign, to_foreign
-from jaxvision.weights.errors import WeightsError
+from jaxvision.weights.errors import DigestError, WeightsError
+from jaxvision.weights.hub import check_digest, fetch, is_remote, promised_digest
 from jaxvision.weights.names import OWN_LAYOUT
 from jaxvision.weights.torch_file import read_torch
 
@@ -33,29 +34,38 @@ SAFETENSORS_TYPES = {
 
 
 def load_weights(
-    model: nn.Module, source: str | os.PathLike[str], *, new_head: jax.Array | None = None
+    model: nn.Module, source: str | os.PathLike[str], *, new_head: jax.Array | None = None, sha256: str = ""
 ) -> dict[str, Any]:
-    """Reads the variables of a model from a file.
+    """Reads the variables of a model from a file, of this machine or of another.
 
     Args:
         model: as `create_model` gives it. With `num_classes=0` the head of the file is left unused.
-        source: the path of a .safetensors file, or of a .pth or .pt file of PyTorch, in any layout that the model
+        source: the path of a .safetensors file, or of a .pth, .pt or .bin file of PyTorch, in any layout that the model
             knows (`model.torch_names()`) or that `save_weights` wrote. A state dict may lie within a dictionary, and
-            `module.` stand before all its keys.
+            `module.` stand before all its keys. Or `hf:owner/name@commit`, `hf:owner/name@commit:file` (see
+            `jaxvision.weights.hub`), or the address of such a file, `https://...`, if `sha256` is given.
         new_head: a key from `jax.random.key`: the head is drawn anew, as for another number of classes.
+        sha256: the digest of the file, hexadecimal, or its first eight digits or more: any other file is refused.
 
     Returns:
         The variables by collection, `{"params": ..., "batch_stats": ...}`, float32, as `init` gives them.
 
     Raises:
-        WeightsError: the file cannot be read, or does not fit the model: every such key is named.
+        WeightsError: the file cannot be fetched or read, or does not fit the model: every such key is named.
         OSError: the file cannot be opened.
     """
-    path = pathlib.Path(source)
+    remote = is_remote(source)
+    path = fetch(source, sha256) if remote else pathlib.Path(source)
+    name = f"{source}: {path.resolve()}" if remote else str(path)
     try:
-        return from_foreign(model, _without_prefix(_read(path)), new_head=new_head)
+        data = path.read_bytes()
+        for digest in (sha256, promised_digest(path)):
+            check_digest(data, digest)
+        return from_foreign(model, _without_prefix(_read(path.suffix, data)), new_head=new_head)
+    except DigestError as error:
+        raise DigestError(f"{name}: {error}; delete it and fetch it again") from error
     except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
+        raise WeightsError(f"{name}: {error}") from error
 
 
 def save_weights(
@@ -93,11 +103,11 @@ def save_weights(
         temporary.unlink(missing_ok=True)
 
 
-def _read(path: pathlib.Path) -> dict[str, Any]:
-    readers = {".safetensors": read_safetensors, ".pth": read_torch, ".pt": read_torch}
-    if path.suffix not in readers:
+def _read(suffix: str, data: bytes) -> dict[str, Any]:
+    readers = {".safetensors": read_safetensors} | dict.fromkeys((".pth", ".pt", ".bin"), read_torch)
+    if suffix not in readers:
         raise WeightsError(f"unknown kind of file; known are {', '.join(readers)}")
-    return readers[path.suffix](path.read_bytes())
+    return readers[suffix](data)
 
 
 def _without_prefix(arrays: dict[str, Any]) -> dict[str, Any]:
