@@ -39,6 +39,10 @@ KINDS = {  # block, stem, shortcut and so on: the short network whose gradients 
     (BasicBlock, "cifar", "none"): "plain8",
     (PreActBasicBlock, "cifar", "pad"): "preact_resnet8",
 }
+# Kinds whose parts are all in one network that is run on eight devices.
+COMPOUNDS = dict.fromkeys(
+    ("grouped", "se_basic", "se_bottleneck", "se_grouped", "deep_basic", "deep_bottleneck"), "deep_se_grouped"
+)
 
 
 def kind(name: str) -> str:
@@ -62,7 +66,7 @@ def marks(name: str) -> list[bool]:
         cases.inference_file(name).exists(),
         cases.training_file(kind(name)).exists() and kind(name) in parametrized(test_gradients.test_training),
         lowered,
-        kind(name) in parametrized(test_mesh.test_eight_devices_end_where_one_does),
+        COMPOUNDS.get(kind(name), kind(name)) in parametrized(test_mesh.test_eight_devices_end_where_one_does),
     ]
 
 

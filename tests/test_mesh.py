@@ -18,18 +18,11 @@ from train.shared.state import create_state, ema
 from train.shared.step import make_train_step
 
 tiny = partial(classifier, ResNet, depths=(1, 1), widths=(8, 16), num_classes=10)
-one_block = partial(classifier, ResNet, depths=(1,), widths=(16,), num_classes=10)
 NETWORKS = {  # by the names of tests/reference/cases.py
     "lenet5": partial(jv.create_model, "lenet5", in_channels=3),
     "basic": partial(tiny, block=BasicBlock),
     "bottleneck": partial(tiny, block=Bottleneck),
     "plain": partial(tiny, block=BasicBlock, shortcut="none"),
-    "grouped": partial(one_block, block=Bottleneck, groups=4, width_per_group=32),
-    "se_basic": partial(one_block, block=BasicBlock, squeeze_excite=True),
-    "se_bottleneck": partial(one_block, block=Bottleneck, squeeze_excite=True),
-    "se_grouped": partial(one_block, block=Bottleneck, groups=4, width_per_group=32, squeeze_excite=True),
-    "deep_basic": partial(tiny, block=BasicBlock, stem="deep", shortcut="pooled"),
-    "deep_bottleneck": partial(tiny, block=Bottleneck, stem="deep", shortcut="pooled"),
     "deep_se_grouped": partial(
         tiny, block=Bottleneck, stem="deep", shortcut="pooled", groups=4, width_per_group=32, squeeze_excite=True
     ),
