@@ -10,10 +10,6 @@ for the peer torch, torchvision and timm. Shapes: B batch, H height, W width.
 
 import argparse
 import dataclasses
-import importlib.metadata
-import importlib.util
-import json
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,9 +21,9 @@ import numpy as np
 import optax
 
 import jaxvision as jv
+from benchmarks.timing import medians, save, timed
 from jaxvision.initialize import abstract_variables
 from jaxvision.ops.arithmetic import multiply_adds
-from train.shared.files import write_atomically
 from train.shared.machine import machine
 from train.shared.state import create_state
 from train.shared.step import make_train_step
@@ -154,24 +150,6 @@ def pytorch(task: Task, kind: str) -> Contender:
     return Contender(run, timed(run), lambda: torch.cuda.max_memory_allocated() if device == "cuda" else None)
 
 
-def medians(contenders: dict[str, Contender], seconds: float) -> dict[str, float]:
-    """Times contenders in turn, for about so long each, and returns the median seconds of a run of each."""
-    once = max(min(timed(contender.run) for _ in range(2)) for contender in contenders.values())
-    rounds = int(np.clip(seconds / once, 5, 200))
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, contender in contenders.items():
-            times[name].append(timed(contender.run))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def timed(run: Callable[[], None]) -> float:
-    """Returns the seconds that a call takes."""
-    begun = time.perf_counter()
-    run()
-    return time.perf_counter() - begun
-
-
 def matmul_peak(dtype: str) -> float:
     """Returns the FLOP/s of the device's best large matrix product, as XLA does it in this type by default."""
     size = 2048 if jax.default_backend() == "cpu" else 8192
@@ -185,7 +163,8 @@ def matmul_peak(dtype: str) -> float:
 def measure(task: Task, peers: Sequence[str], seconds: float, peak: float) -> dict[str, Any]:
     """Returns the row of a task: speeds, compile times and memory by contender, and how ours compare."""
     contenders = {"jaxvision": jaxvision(task)} | {f"torch {kind}": pytorch(task, kind) for kind in peers}
-    speeds = {name: len(task.labels) / median for name, median in medians(contenders, seconds).items()}
+    runs = {name: contender.run for name, contender in contenders.items()}
+    speeds = {name: len(task.labels) / median for name, median in medians(runs, seconds).items()}
     memory = {name: contender.memory() for name, contender in contenders.items()}
     achieved = task.flops / len(task.labels) * speeds["jaxvision"]
     row = {
@@ -240,21 +219,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def save(path: Path, measured: dict[str, Any]) -> None:
-    """Adds a row to a file of this machine, in place of that of the same work."""
-    here = machine()
-    if importlib.util.find_spec("torch"):
-        here["torch"] = importlib.metadata.version("torch")
-    known = json.loads(path.read_text()) if path.exists() else {"machine": here, "rows": []}
-    if known["machine"] != here:
-        raise SystemExit(f"error: {path} holds figures of another machine: {known['machine']}; give another --output")
-    work = lambda row: tuple(row[key] for key in ("model", "work", "batch", "size", "dtype"))
-    kept = [row for row in known["rows"] if work(row) != work(measured)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ",\n  ".join(json.dumps(row) for row in [*kept, measured])
-    write_atomically(path, f'{{"machine": {json.dumps(known["machine"])},\n "rows": [\n  {lines}\n]}}\n')
-
-
 def main() -> None:
     """Measures as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0], prog="python -m benchmarks.throughput")
@@ -277,7 +241,7 @@ def main() -> None:
             rows.append(measure(task, options.peers if options.against else (), options.seconds, peak))
             print(table(rows[-1:]).splitlines()[1] if len(rows) > 1 else table(rows), flush=True)
             if options.output:
-                save(options.output, rows[-1])
+                save(options.output, rows[-1:], ("model", "work", "batch", "size", "dtype"))
     if len(rows) > 1:
         print("\n" + table(rows))
 

@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import throughput
-from benchmarks.throughput import Contender, Task, medians, save, table
+from benchmarks import timing
+from benchmarks.throughput import Task, table
+from benchmarks.timing import medians, save
 
 LENET = 28**2 * 6 * 25 + 10**2 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10  # multiply-adds, layer by layer
 ROW = {
@@ -33,15 +34,15 @@ def test_operations(work, passes):
 
 def test_contenders_run_in_turn_and_the_median_counts(monkeypatch):
     calls = []
-    contenders = {name: Contender(lambda name=name: calls.append(name), 0.0, lambda: None) for name in "ab"}
+    runs = {name: lambda name=name: calls.append(name) for name in "ab"}
     seconds = {"a": itertools.cycle([1.0, 2.0, 9.0]), "b": itertools.repeat(3.0)}
 
     def timed(run):
         run()
         return next(seconds[calls[-1]])
 
-    monkeypatch.setattr(throughput, "timed", timed)
-    found = medians(contenders, seconds=21)  # two runs each, then rounds of 21 / 3
+    monkeypatch.setattr(timing, "timed", timed)
+    found = medians(runs, seconds=21)  # two runs each, then rounds of 21 / 3
     assert calls == [*"aabb", *"ab" * 7]
     assert found == {"a": 2.0, "b": 3.0}
 
@@ -55,7 +56,7 @@ def test_the_ratio_comes_last():
 def test_a_row_takes_the_place_of_that_of_the_same_work_alone(tmp_path):
     file = tmp_path / "rows.json"
     for row in (ROW, {**ROW, "work": "train"}, {**ROW, "ratio": 3.0}):
-        save(file, row)
+        save(file, [row], ("model", "work"))
     kept = json.loads(file.read_text())["rows"]
     assert [(row["work"], row["ratio"]) for row in kept] == [("train", 2.0), ("infer", 3.0)]
 
@@ -64,4 +65,4 @@ def test_figures_of_another_machine_are_not_mixed_in(tmp_path):
     file = tmp_path / "rows.json"
     file.write_text(json.dumps({"machine": {"cpu": "another"}, "rows": []}))
     with pytest.raises(SystemExit, match=r"holds figures of another machine.*give another --output"):
-        save(file, ROW)
+        save(file, [ROW], ("model", "work"))
