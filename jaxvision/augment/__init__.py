@@ -16,14 +16,16 @@ from jaxvision.augment.color import (
     random_pca_color_shift,
     to_grayscale,
 )
-from jaxvision.augment.crop import crop, crop_and_resize, random_crop, random_resized_crop
+from jaxvision.augment.crops import crop, crop_and_resize, random_crop, random_resized_crop
 from jaxvision.augment.filters import adjust_sharpness, gaussian_blur, random_gaussian_blur
 from jaxvision.augment.geometry import affine, horizontal_flip, random_affine, random_horizontal_flip
 from jaxvision.augment.mixing import cutmix, cutout, erase, mix, mixup, paste, random_erasing
 from jaxvision.augment.policies import apply_operations, rand_augment, trivial_augment
+from jaxvision.augment.recipes import RECIPES, recipe
 from jaxvision.augment.tone import autocontrast, equalize, posterize, random_solarize, solarize
 
 __all__ = [
+    "RECIPES",
     "adjust_brightness",
     "adjust_contrast",
     "adjust_hue",
@@ -57,6 +59,7 @@ __all__ = [
     "random_pca_color_shift",
     "random_resized_crop",
     "random_solarize",
+    "recipe",
     "solarize",
     "to_grayscale",
     "trivial_augment",

@@ -17,7 +17,7 @@ from jaxvision.augment.arguments import (
     draw_chosen,
     per_image,
 )
-from jaxvision.augment.crop import draw_sides
+from jaxvision.augment.crops import draw_sides
 
 
 def erase(images: jax.Array, boxes: jax.Array, value: jax.Array | float = 0.0) -> jax.Array:
@@ -159,7 +159,7 @@ def mixup(key: jax.Array, images: jax.Array, labels: jax.Array, *, alpha: float 
     Raises:
         ValueError, TypeError: labels that are not probabilities for each image, or an alpha that is not positive.
     """
-    return mix(images, labels, _draw_share(key, len(images), alpha))
+    return mix(images, labels, draw_share(key, len(images), alpha))
 
 
 def paste(images: jax.Array, labels: jax.Array, boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -201,19 +201,34 @@ def cutmix(key: jax.Array, images: jax.Array, labels: jax.Array, *, alpha: float
     """
     check_images(images)
     share_key, center_key = jax.random.split(key)
-    share = _draw_share(share_key, len(images), alpha)
-    size = jnp.array(images.shape[1:3])
-    return paste(images, labels, cutmix_boxes(share, jax.random.randint(center_key, (len(images), 2), 0, size), size))
+    share = draw_share(share_key, len(images), alpha)
+    centers = jax.random.randint(center_key, (len(images), 2), 0, jnp.array(images.shape[1:3]))
+    return paste(images, labels, cutmix_boxes(share, centers, images.shape[1:3]))
 
 
-def cutmix_boxes(share: jax.Array, centers: jax.Array, size: jax.Array) -> jax.Array:  # [B], [B, 2], [2] -> [B, 4]
-    """Returns boxes (top, left, height, width) of about the area 1 - share about these pixels, cut off at the edges."""
-    halves = (0.5 * jnp.sqrt(1 - share)[:, None] * size).astype(jnp.int32)
-    first, last = jnp.maximum(centers - halves, 0), jnp.minimum(centers + halves, size)
+def cutmix_boxes(share: jax.Array, centers: jax.Array, size: tuple[int, int]) -> jax.Array:  # [B], [B, 2] -> [B, 4]
+    """Returns boxes of about the area 1 - share about pixels (row, column), cut off at the edges of the images.
+
+    Args:
+        share: [B], of the image that is kept.
+        centers: [B, 2].
+        size: height and width of the images.
+
+    Returns:
+        (top, left, height, width), int32.
+    """
+    sides = jnp.array(size)
+    halves = (0.5 * jnp.sqrt(1 - share)[:, None] * sides).astype(jnp.int32)
+    first, last = jnp.maximum(centers - halves, 0), jnp.minimum(centers + halves, sides)
     return jnp.concatenate([first, last - first], 1)
 
 
-def _draw_share(key: jax.Array, batch: int, alpha: float) -> jax.Array:  # -> [B]
+def draw_share(key: jax.Array, batch: int, alpha: float) -> jax.Array:  # -> [B]
+    """Draws the share that each image keeps from Beta(alpha, alpha).
+
+    Raises:
+        ValueError: an alpha that is not positive.
+    """
     if not alpha > 0:
         raise ValueError(f"alpha must be positive, got {alpha}")
     return jax.random.beta(key, alpha, alpha, (batch,))

@@ -90,15 +90,19 @@ def crop_and_resize(
 
 
 def _gather(images: jax.Array, *taps: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Sums weighted rows, then weighted columns as rows of the image turned over, which XLA copies whole."""
+    """Sums weighted rows, then weighted columns as rows of the image turned over, which XLA copies whole.
+
+    In a loop, which nothing is fused with: else each pixel of the columns would sum rows, and find its taps, anew.
+    """
+
+    def add(rows, tap):  # [B, h, W, C], 2 x [B, h]
+        index, weight = (value[:, :, None, None] for value in tap)
+        return rows + weight * jnp.take_along_axis(images, index, 1, mode="promise_in_bounds"), None
+
     for indices, weights in taps:
-        rows = [  # each [B, h, W, C]
-            weights[:, :, tap, None, None]
-            * jnp.take_along_axis(images, indices[:, :, tap, None, None], 1, mode="promise_in_bounds")
-            for tap in range(indices.shape[-1])
-        ]
-        images = lax.optimization_barrier(sum(rows)).swapaxes(1, 2)  # fused with the next, it is summed T times over
-        images = lax.optimization_barrier(images)
+        shape = images.shape[:1] + indices.shape[1:2] + images.shape[2:]
+        rows, _ = lax.scan(add, jnp.zeros(shape), (jnp.moveaxis(indices, -1, 0), jnp.moveaxis(weights, -1, 0)))
+        images = rows.swapaxes(1, 2)
     return images
 
 
