@@ -158,18 +158,18 @@ def main() -> None:
     for name in options.models:
         measured = rows(options, name)
         if options.output:
-            save(options.output, measured)
+            save(options.output, measured, ("model", "work", "batch", "size", "dtype"))
 
 
-def save(path: Path, measured: list[dict[str, Any]]) -> None:
-    """Adds rows to a file of this machine, in place of those of the same work."""
+def save(path: Path, measured: list[dict[str, Any]], work_keys: tuple[str, ...]) -> None:
+    """Adds rows to a file of this machine, in place of those of the same work: of the same values of these keys."""
     here = machine()
     if importlib.util.find_spec("torch"):
         here["torch"] = importlib.metadata.version("torch")
     known = json.loads(path.read_text()) if path.exists() else {"machine": here, "rows": []}
     if known["machine"] != here:
         raise SystemExit(f"error: {path} holds figures of another machine: {known['machine']}; give another --output")
-    work = lambda row: tuple(row[key] for key in ("model", "work", "batch", "size", "dtype"))
+    work = lambda row: tuple(row[key] for key in work_keys)
     new = {work(row) for row in measured}
     kept = [row for row in known["rows"] if work(row) not in new]
     path.parent.mkdir(parents=True, exist_ok=True)

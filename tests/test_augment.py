@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from jaxvision import augment
-from jaxvision.augment import affine, random_affine
+from jaxvision.augment import affine, policies, random_affine
 from jaxvision.augment.color import EIGENVALUES, EIGENVECTORS
 from jaxvision.augment.policies import OPERATIONS
 from tests.reference import augmentation_cases as cases
@@ -94,6 +94,23 @@ def test_operations_are_torchvisions(interpolation):
     kinds = jnp.array([*expected])
     found = apply(jnp.repeat(PICTURES[1:], len(kinds), 0), kinds, jnp.array([cases.OPERATIONS[k][1][1] for k in kinds]))
     assert np.abs(found - np.stack([pictures[1] for pictures in expected.values()])).max() <= BYTES
+
+
+def test_all_operations_at_once_are_one_at_a_time():
+    """What accelerators compute, and what a CPU does."""
+    kinds = jnp.arange(len(OPERATIONS))
+    images = jnp.repeat(PICTURES[:1], len(kinds), 0)
+    amounts = jnp.array([magnitude[0] for _, magnitude in cases.OPERATIONS])
+
+    @jax.jit
+    def all_at_once(images, kinds, amounts):
+        matrices = policies.affine_matrices(kinds, amounts, cases.SIZE)
+        kernels = [policies.KERNELS.index("geometric" if name in policies.GEOMETRIC else name) for name in OPERATIONS]
+        apply = functools.partial(policies._apply, interpolation="nearest")
+        return jax.vmap(apply)(jnp.array(kernels), images, amounts, matrices)
+
+    expected = jax.jit(augment.apply_operations)(images, kinds, amounts)
+    np.testing.assert_allclose(all_at_once(images, kinds, amounts), expected, atol=EXACT)
 
 
 def test_mixup_and_cutmix_are_torchvisions():

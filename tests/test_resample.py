@@ -32,20 +32,21 @@ def test_antialiased_weights_are_pillows(method, out_size):
 
 @pytest.mark.parametrize("method", RADIUS)
 @pytest.mark.parametrize("antialias", [True, False])
-def test_gathered_rows_are_the_product_of_matrices(method, antialias):
-    images = jnp.asarray(np.random.RandomState(0).rand(3, 19, 14, 2), jnp.float32)
-    boxes = jnp.array([[0, 0, 19, 14], [3, 2, 7, 5], [18, 0, 1, 14]])
+@pytest.mark.parametrize(("size", "out_size"), [((19, 14), (8, 21)), ((16, 16), (16, 16))])
+def test_gathered_rows_are_the_product_of_matrices(method, antialias, size, out_size):
+    images = jnp.asarray(np.random.RandomState(0).rand(3, *size, 2), jnp.float32)
+    boxes = jnp.array([[0, 0, *size], [3, 2, 7, 5], [size[0] - 1, 0, 1, size[1]]])
 
     @jax.jit
     def both_ways(images, boxes):
         taps = [
             resampling_taps(side, boxes[:, axis], boxes[:, 2 + axis], out, method=method, antialias=antialias)
-            for axis, (side, out) in enumerate([(19, 8), (14, 21)])
+            for axis, (side, out) in enumerate(zip(size, out_size, strict=True))
         ]
         return crops._gather(images, *taps), crops._multiply(images, *taps)
 
     gathered, multiplied = both_ways(images, boxes)
-    assert gathered.shape == (3, 8, 21, 2)
+    assert gathered.shape == (3, *out_size, 2)
     np.testing.assert_allclose(gathered, multiplied, atol=2e-6)
 
 

@@ -90,20 +90,20 @@ def crop_and_resize(
 
 
 def _gather(images: jax.Array, *taps: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Sums weighted rows, then weighted columns as rows of the image turned over, which XLA copies whole.
+    """Sums weighted rows, then weighted columns as rows of the image turned over, which XLA copies whole."""
+    for indices, weights in taps:
+        images = _sum_of_rows(images, indices, weights).swapaxes(1, 2)
+    return images
 
-    In a loop, which nothing is fused with: else each pixel of the columns would sum rows, and find its taps, anew.
-    """
 
+def _sum_of_rows(images: jax.Array, indices: jax.Array, weights: jax.Array) -> jax.Array:  # 2 x [B, h, T]
     def add(rows, tap):  # [B, h, W, C], 2 x [B, h]
         index, weight = (value[:, :, None, None] for value in tap)
         return rows + weight * jnp.take_along_axis(images, index, 1, mode="promise_in_bounds"), None
 
-    for indices, weights in taps:
-        shape = images.shape[:1] + indices.shape[1:2] + images.shape[2:]
-        rows, _ = lax.scan(add, jnp.zeros(shape), (jnp.moveaxis(indices, -1, 0), jnp.moveaxis(weights, -1, 0)))
-        images = rows.swapaxes(1, 2)
-    return images
+    # A loop, which nothing is fused with: else each pixel of the columns would sum rows, and find its taps, anew.
+    rows = jnp.zeros((*indices.shape[:2], *images.shape[2:]))
+    return lax.scan(add, rows, (jnp.moveaxis(indices, -1, 0), jnp.moveaxis(weights, -1, 0)))[0]
 
 
 def _multiply(images: jax.Array, *taps: tuple[jax.Array, jax.Array]) -> jax.Array:
