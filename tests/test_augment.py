@@ -38,6 +38,12 @@ KERNELS = {
 }
 
 
+OPERATE = {  # compiled once for all tests
+    interpolation: jax.jit(functools.partial(augment.apply_operations, interpolation=interpolation))
+    for interpolation in ("nearest", "bilinear")
+}
+
+
 def as_floats(stored):
     return stored / 255 if stored.dtype == np.uint8 else stored
 
@@ -82,8 +88,7 @@ def test_jitter_is_torchvisions_in_any_order():
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 def test_operations_are_torchvisions(interpolation):
     """Alone, and each image with an operation of its own."""
-    apply = jax.jit(functools.partial(augment.apply_operations, interpolation=interpolation))
-    expected = {}
+    apply, expected = OPERATE[interpolation], {}
     for kind, (name, magnitude) in enumerate(cases.OPERATIONS):
         assert OPERATIONS[kind] in {name.lower(), name[:-1].lower() + "_" + name[-1].lower()}
         if f"{name} {interpolation}" in STORED:
@@ -109,7 +114,7 @@ def test_all_operations_at_once_are_one_at_a_time():
         apply = functools.partial(policies._apply, interpolation="nearest")
         return jax.vmap(apply)(jnp.array(kernels), images, amounts, matrices)
 
-    expected = jax.jit(augment.apply_operations)(images, kinds, amounts)
+    expected = OPERATE["nearest"](images, kinds, amounts)
     np.testing.assert_allclose(all_at_once(images, kinds, amounts), expected, atol=EXACT)
 
 
@@ -151,7 +156,7 @@ def test_grey_images_stay_grey():
         np.testing.assert_allclose(jax.jit(unchanged)(grey, jnp.array([0.3, 0.4])), grey, atol=1e-6)
     np.testing.assert_array_equal(augment.to_grayscale(grey), grey)
     rgb = jnp.repeat(grey, 3, -1)
-    apply = jax.jit(augment.apply_operations)
+    apply = OPERATE["nearest"]
     for kind, (name, magnitude) in enumerate(cases.OPERATIONS):
         kinds, amounts = jnp.full(2, kind), jnp.array(magnitude)
         expected = apply(rgb, kinds, amounts)[..., :1]  # luma's weights sum to 0.9999

@@ -68,12 +68,10 @@ def test_lowers_and_keeps_the_type(name):
     assert jax.eval_shape(RANDOM[name], key, images.update(dtype=jnp.float32)).dtype == jnp.float32
 
 
-@pytest.mark.parametrize("name", ["random_resized_crop", "color_jitter", "random_erasing", "cutmix", "rand_augment"])
+@pytest.mark.parametrize("name", ["random_resized_crop", "color_jitter", "random_erasing", "rand_augment"])
 def test_each_image_has_its_own_draw_and_the_key_decides(name):
     image = np.random.RandomState(0).rand(1, 16, 14, 3).astype(np.float32)
     images = jnp.asarray(np.repeat(image, 8, 0))
-    if name == "cutmix":
-        images = images * jnp.linspace(0.1, 1, 8)[:, None, None, None]
     apply = jax.jit(RANDOM[name])
     first = np.asarray(apply(KEY, images))
     np.testing.assert_array_equal(first, apply(KEY, images))
@@ -99,17 +97,6 @@ def test_boxes_are_drawn_as_torchvision_draws_them(name, draw, options):
         assert stats.ks_2samp(ours, theirs).pvalue > LIKELY
     assert (boxes[:, :2] >= 0).all()
     assert (boxes[:, :2] + boxes[:, 2:] <= cases.SIZE).all()
-
-
-@pytest.mark.parametrize(("draw", "upright"), [(draw_crop_boxes, 1), (draw_erased_boxes, -1)])
-def test_areas_and_logarithms_of_ratios_are_even(draw, upright):
-    """Of boxes small enough to fit whenever they are drawn; a crop's ratio is its width over its height."""
-    boxes = call(draw, KEY, batch=4000, size=(3000, 4000), scale=(0.1, 0.3), ratio=(0.5, 1.5))
-    boxes = np.asarray(boxes, float)
-    areas, ratios = boxes[:, 2] * boxes[:, 3] / 12e6, upright * np.log(boxes[:, 3] / boxes[:, 2])
-    assert stats.kstest(areas, stats.uniform(0.1, 0.2).cdf).pvalue > LIKELY
-    low, high = np.log(0.5), np.log(1.5)
-    assert stats.kstest(ratios, stats.uniform(low, high - low).cdf).pvalue > LIKELY
 
 
 def test_what_does_not_fit():
@@ -240,7 +227,7 @@ def test_cutout_is_a_square_about_any_pixel():
     ],
 )
 def test_probabilities(apply, probability):
-    images = jnp.asarray(np.repeat(np.random.RandomState(0).rand(1, 4, 4, 3), 2000, 0), jnp.float32)
+    images = jnp.asarray(np.repeat(np.random.RandomState(0).rand(1, 12, 12, 3), 2000, 0), jnp.float32)
     changed = np.any(call(apply, KEY, images, probability=probability) != images, (1, 2, 3)).sum()
     assert stats.binomtest(int(changed), 2000, probability).pvalue > LIKELY
 

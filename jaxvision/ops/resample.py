@@ -40,18 +40,21 @@ def resampling_taps(
     """
     if method not in RADIUS:
         raise ValueError(f"method must be one of {', '.join(RADIUS)}, got {method!r}")
-    start, length = (jnp.asarray(value, jnp.float32)[:, None, None] for value in (start, length))
-    scale = length / out_size  # [B, 1, 1]
-    stretch = jnp.maximum(scale, 1) if antialias else jnp.ones_like(scale)
-    largest = max(size / out_size, 1) if antialias else 1
-    center = start + scale * (jnp.arange(out_size)[:, None] + 0.5)  # [B, M, 1]
-    first = jnp.floor(center - RADIUS[method] * stretch + 0.5)
-    index = first + jnp.arange(math.ceil(2 * RADIUS[method] * largest))  # [B, M, T]
-    weight = _filter((index + 0.5 - center) / stretch, method, antialias)
+    start, length = (jnp.asarray(value, jnp.int32)[:, None, None] for value in (start, length))
+    radius, twice = RADIUS[method], 2 * out_size
+    span = jnp.maximum(length, out_size) if antialias else jnp.full_like(length, out_size)  # stretch x out_size
+    # Centre and first tap of each pixel of the result, from the start, by whole numbers: indices and weights are
+    # compiled apart, and must not round apart.
+    position = length * (2 * jnp.arange(out_size)[:, None] + 1)  # [B, M, 1], the centre x 2 out_size
+    first = (position - 2 * radius * span + out_size) // twice
+    num_taps = math.ceil(2 * radius * (max(size / out_size, 1) if antialias else 1))
+    index = first + jnp.arange(num_taps)  # [B, M, T]
+    distance = (index - position // twice + 0.5) - position % twice / twice
+    weight = _filter(distance / (span / out_size), method, antialias)
     if antialias:  # what lies outside has no part; without antialiasing the outermost pixels stand for it
-        weight = jnp.where((index >= start) & (index < start + length), weight, 0)
+        weight = jnp.where((index >= 0) & (index < length), weight, 0)
         weight /= weight.sum(-1, keepdims=True)
-    return jnp.clip(index, start, start + length - 1).astype(jnp.int32), weight
+    return jnp.clip(start + jnp.clip(index, 0, length - 1), 0, size - 1), weight
 
 
 def resampling_matrix(indices: jax.Array, weights: jax.Array, size: int) -> jax.Array:  # [B, M, T] twice -> [B, M, N]
