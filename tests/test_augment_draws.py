@@ -19,6 +19,7 @@ from jaxvision.augment.crops import draw_crop_boxes
 from jaxvision.augment.mixing import cutmix_boxes, draw_erased_boxes, draw_share
 from jaxvision.augment.policies import OPERATIONS, SIGNED, draw_operations, magnitudes
 from tests.reference import augmentation_cases as cases
+from train.shared.mesh import batch_sharding, make_mesh
 
 STORED = np.load(cases.FILE)
 KEY = jax.random.key(0)
@@ -78,6 +79,13 @@ def test_each_image_has_its_own_draw_and_the_key_decides(name):
     assert not np.array_equal(first, apply(jax.random.key(1), images))
     assert len({picture.tobytes() for picture in first}) >= 4
     assert 0 <= first.min() <= first.max() <= 1
+
+
+def test_eight_devices_draw_what_one_draws():
+    images = jnp.asarray(np.random.RandomState(0).rand(8, 16, 14, 3), jnp.float32)
+    apply = jax.jit(RANDOM["recipe randaugment"])
+    dealt = jax.device_put(images, batch_sharding(make_mesh(8, 1)))
+    np.testing.assert_allclose(apply(KEY, dealt), apply(KEY, images), atol=1e-6)
 
 
 def shapes(boxes):
@@ -204,6 +212,16 @@ def test_crops_are_even_over_all_places():
     assert set(found[:, 1, 1, 0]) == {1, 2, 3, 6, 7, 8, 11, 12, 13}
     corner = next(picture for picture in found if picture[1, 1, 0] == 1)[..., 0]
     np.testing.assert_array_equal(corner, np.pad(np.asarray(places)[0, :3, :4, 0], ((1, 0), (1, 0))))
+
+
+def test_recipe_of_cifar():
+    """Moves of up to an eighth, filled with zeros, and flips."""
+    columns = jnp.broadcast_to(jnp.arange(1.0, 17), (256, 16, 16))[..., None]
+    found = np.asarray(call(augment.recipe("crop-flip", 16), KEY, columns))[:, 8, :, 0]
+    steps = np.sign(found[:, 8] - found[:, 7])
+    assert stats.binomtest(int((steps == 1).sum()), 256).pvalue > LIKELY
+    moves = {int((row == 0).sum()) for row in found}
+    assert moves == {0, 1, 2}
 
 
 def test_cutout_is_a_square_about_any_pixel():
