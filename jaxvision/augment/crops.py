@@ -150,6 +150,7 @@ def random_resized_crop(
     """
     check_images(images)
     check_interval("scale", scale, 0)
+    size = as_pair(size)
     boxes = draw_crop_boxes(key, len(images), images.shape[1:3], scale, ratio)
     resized = crop_and_resize(images, boxes, size, method=method, antialias=antialias)
     return jnp.clip(resized, 0, 1) if method == "bicubic" else resized

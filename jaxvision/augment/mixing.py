@@ -159,6 +159,7 @@ def mixup(key: jax.Array, images: jax.Array, labels: jax.Array, *, alpha: float 
     Raises:
         ValueError, TypeError: labels that are not probabilities for each image, or an alpha that is not positive.
     """
+    _check_labels(images, labels)
     return mix(images, labels, draw_share(key, len(images), alpha))
 
 
@@ -199,7 +200,7 @@ def cutmix(key: jax.Array, images: jax.Array, labels: jax.Array, *, alpha: float
     Raises:
         ValueError, TypeError: labels that are not probabilities for each image, or an alpha that is not positive.
     """
-    check_images(images)
+    _check_labels(images, labels)
     share_key, center_key = jax.random.split(key)
     share = draw_share(share_key, len(images), alpha)
     centers = jax.random.randint(center_key, (len(images), 2), 0, jnp.array(images.shape[1:3]))
