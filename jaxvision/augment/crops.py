@@ -84,7 +84,7 @@ def crop_and_resize(
         resampling_taps(side, boxes[:, axis], boxes[:, 2 + axis], out_side, method=method, antialias=antialias)
         for axis, (side, out_side) in enumerate(zip(images.shape[1:3], as_pair(size), strict=True))
     ]
-    # A product with each image's matrices takes 3 times as long on a CPU, and is what a TPU is made for.
+    # A product with each image's matrices takes at least 3 times as long on a CPU; it is what a TPU is made for.
     resized = lax.platform_dependent(images, *taps, cpu=_gather, default=_multiply)
     return resized.astype(images.dtype)
 

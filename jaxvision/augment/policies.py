@@ -79,7 +79,7 @@ def apply_operations(
     matrices = affine_matrices(operations, magnitude, images.shape[1:3])
     kernels = jnp.array([KERNELS.index("geometric" if name in GEOMETRIC else name) for name in OPERATIONS])[operations]
     apply = functools.partial(_apply, interpolation=interpolation)
-    # One image at a time computes one operation each: on a CPU a fifth of the time of all ten for all images. On
+    # One image at a time computes one operation each: on a CPU a tenth of the time of all ten for all images. On
     # accelerators, where each step of a loop waits for its launch, all are computed and one is kept.
     return lax.platform_dependent(
         kernels,
