@@ -7,7 +7,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.scipy.ndimage import map_coordinates
 
 from jaxvision.augment.arguments import (
@@ -76,11 +75,9 @@ def _nearest(images: jax.Array, matrices: jax.Array) -> jax.Array:
     row, column = jnp.round(source).astype(jnp.int32).swapaxes(0, 1)  # each [B, H, W]
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     flat = jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
-    # Once for each pixel and not for each channel; a product fuses with the gather where a choice does not.
-    flat, inside = lax.optimization_barrier((flat, inside.astype(images.dtype)))
     pixels = images.reshape(batch, height * width, channels)
     taken = jnp.take_along_axis(pixels, flat.reshape(batch, -1, 1), 1, mode="promise_in_bounds")
-    return inside[..., None] * taken.reshape(images.shape)
+    return inside[..., None].astype(images.dtype) * taken.reshape(images.shape)
 
 
 def random_affine(
