@@ -6,6 +6,7 @@ Shapes: B batch, N images, H height, W width, C channels, K classes.
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ import tyro
 from matplotlib.figure import Figure
 
 import jaxvision as jv
-from jaxvision.augment import random_affine, random_crop
+from jaxvision.augment import cutmix, mixup, random_affine, random_crop, recipe
 from train.data import load_images
 from train.data.image_files import BadImagesError, FileSplit, ReadingConfig
 from train.data.images import ImageSet, LabelledImages, Preprocessing, Split, center_crop
@@ -60,8 +61,13 @@ class Config:
     """Passes over the training set."""
     batch_size: int = 32
     """Images per step, over all devices."""
-    augment: Literal["affine", "none"] = "affine"
-    """Change of the training images: random rotation, shift and scale, or none."""
+    augment: Literal["affine", "crop-flip", "imagenet", "randaugment", "trivialaugment", "none"] = "affine"
+    """Change of the training images: affine (random rotation, shift and scale), crop-flip (the usual one of CIFAR),
+    imagenet (crops of random size and place, flips), these followed by randaugment or trivialaugment, or none."""
+    mixup: float = 0.0
+    """Images are mixed in pairs, with shares from Beta(x, x); 0 for not."""
+    cutmix: float = 0.0
+    """Boxes are pasted from one image into another, of areas from Beta(x, x); 0 for not."""
     label_smoothing: float = 0.05
     """Share of the target probability spread over all classes."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -98,6 +104,9 @@ class Config:
             raise ValueError(f"--seed must be 0 or more, got {self.seed}")
         if self.resize is not None and self.resize < self.image_size:
             raise ValueError(f"--resize {self.resize} is smaller than --image-size {self.image_size}")
+        for name in ("mixup", "cutmix"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"--label-smoothing must be from 0 to below 1, got {self.label_smoothing}")
 
@@ -117,13 +126,16 @@ def make_loss_fn(model: nn.Module, preprocessing: Preprocessing, config: Config)
 
     def loss_fn(params, model_state, batch, rng, step):
         del step
-        augment_key, dropout_key, crop_key = jax.random.split(rng, 3)
-        images = batch["image"].astype(jnp.float32) / 255
+        augment_key, dropout_key, crop_key, mix_key = jax.random.split(rng, 4)
+        images, labels = batch["image"].astype(jnp.float32) / 255, batch["label"]
         if config.augment == "affine":
             images = random_affine(augment_key, images, degrees=15, translate=0.08, scale=(0.85, 1.15))
             images = random_crop(crop_key, images, size=config.image_size)
-        else:
+        elif config.augment == "none":
             images = center_crop(images, config.image_size)
+        else:
+            images = recipe(config.augment, config.image_size)(augment_key, images)
+        images, labels = mixed(mix_key, images, jax.nn.one_hot(labels, model.num_classes), config)
         logits, model_state = model.apply(
             {"params": params, **model_state},
             preprocessing.normalize(images),
@@ -131,12 +143,21 @@ def make_loss_fn(model: nn.Module, preprocessing: Preprocessing, config: Config)
             mutable=list(model_state),
             rngs={"dropout": dropout_key},
         )
-        loss = cross_entropy(logits, batch["label"], config.label_smoothing)
+        loss = cross_entropy(logits, labels, config.label_smoothing)
         correct = logits.argmax(-1) == batch["label"]
         count = jnp.float32(len(loss))
         return (loss.sum(), count), (model_state, {"accuracy": correct.sum(dtype=jnp.float32)})
 
     return loss_fn
+
+
+def mixed(key: jax.Array, images: jax.Array, labels: jax.Array, config: Config) -> tuple[jax.Array, jax.Array]:
+    """Mixes images and their labels [B, K] as `--mixup` and `--cutmix` say: each half of the batches where both do."""
+    mixings = [partial(f, alpha=alpha) for f, alpha in ((mixup, config.mixup), (cutmix, config.cutmix)) if alpha]
+    if not mixings:
+        return images, labels
+    choice_key, key = jax.random.split(key)
+    return jax.lax.switch(jax.random.randint(choice_key, (), 0, len(mixings)), mixings, key, images, labels)
 
 
 class Evaluator:
