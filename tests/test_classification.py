@@ -1,0 +1,72 @@
+"""What a classifier is trained on: losses by hand, images changed as the options say."""
+
+import dataclasses
+from typing import get_args, get_type_hints
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxvision as jv
+from jaxvision.augment import RECIPES, cutmix, mixup
+from jaxvision.initialize import abstract_variables
+from train.classification import Config, make_loss_fn, mixed
+from train.data.images import Preprocessing
+from train.shared.losses import cross_entropy
+
+RANDOM = np.random.RandomState(0)
+LOGITS, LABELS = RANDOM.randn(4, 3).astype(np.float32), np.array([0, 2, 1, 1])
+LOG_PROBABILITIES = LOGITS - np.log(np.exp(LOGITS).sum(1, keepdims=True))
+
+
+def test_cross_entropy_of_labels_and_of_probabilities():
+    picked = -LOG_PROBABILITIES[np.arange(4), LABELS]
+    np.testing.assert_allclose(cross_entropy(LOGITS, LABELS), picked, rtol=1e-5)
+    smooth = 0.7 * picked - 0.3 * LOG_PROBABILITIES.mean(1)
+    np.testing.assert_allclose(cross_entropy(LOGITS, LABELS, 0.3), smooth, rtol=1e-5)
+    probabilities = RANDOM.dirichlet(np.ones(3), 4).astype(np.float32)
+    expected = -(probabilities * LOG_PROBABILITIES).sum(1)
+    np.testing.assert_allclose(cross_entropy(LOGITS, probabilities), expected, rtol=1e-5)
+
+
+def test_each_batch_is_mixed_in_one_of_the_ways_asked_for():
+    images, labels = RANDOM.rand(4, 6, 6, 1).astype(np.float32), np.eye(4, dtype=np.float32)
+    mix = jax.jit(mixed, static_argnums=3)
+
+    @jax.jit
+    def each(key):
+        key = jax.random.split(key)[1]
+        return {"mixup": mixup(key, images, labels, alpha=0.4), "cutmix": cutmix(key, images, labels, alpha=1.0)}
+
+    seen = set()
+    for seed in range(6):
+        found, targets = mix(jax.random.key(seed), images, labels, Config(mixup=0.4, cutmix=1.0))
+        ways = each(jax.random.key(seed))
+        seen |= {name for name, (pixels, _) in ways.items() if np.allclose(found, pixels)}
+        np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
+    assert seen == {"mixup", "cutmix"}
+    found, _ = mix(jax.random.key(0), images, labels, Config(cutmix=1.0))
+    np.testing.assert_allclose(found, each(jax.random.key(0))["cutmix"][0], rtol=1e-6)
+    assert mixed(jax.random.key(0), images, labels, Config()) == (images, labels)
+
+
+def test_every_recipe_can_be_asked_for():
+    assert set(get_args(get_type_hints(Config)["augment"])) == {"affine", "none", *RECIPES}
+
+
+@pytest.mark.parametrize("augment", ["affine", "none", *RECIPES])
+def test_larger_images_are_cut_to_what_the_model_sees(augment):
+    """LeNet-5 refuses all but 32x32."""
+    model = jv.create_model("lenet5")
+    loss_fn = make_loss_fn(model, Preprocessing((0.5,), (0.5,), 32), Config(resize=40, augment=augment))
+    batch = {"image": jax.ShapeDtypeStruct((4, 40, 40, 1), jnp.uint8), "label": jax.ShapeDtypeStruct((4,), jnp.int32)}
+    params = abstract_variables(model)["params"]
+    (loss, count), _ = jax.eval_shape(loss_fn, params, {}, batch, jax.random.key(0), 0)
+    assert loss.shape == count.shape == ()
+
+
+@pytest.mark.parametrize("option", ["mixup", "cutmix"])
+def test_negative_mixing_is_refused(option):
+    with pytest.raises(ValueError, match=f"--{option} must be 0 or more, got -1"):
+        dataclasses.replace(Config(), **{option: -1})
