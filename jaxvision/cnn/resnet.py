@@ -29,6 +29,7 @@ from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import he_fan_in, he_fan_out
 from jaxvision.layers.norm import BatchNorm
 from jaxvision.layers.squeeze_excite import SqueezeExcite
+from jaxvision.ops.materialize import materializer
 from jaxvision.weights.names import Line
 
 Stem = Literal["imagenet", "deep", "cifar"]
@@ -74,12 +75,13 @@ class ResNet(nn.Module):
         conv = partial(conv2d, use_bias=False, dtype=self.dtype, kernel_init=kernel_init)
         norm = partial(BatchNorm, train, dtype=self.dtype)
         make_block = self._make_block(conv, norm)
+        materialize = materializer(image)
         x = self._stem(image, conv, norm)
         stages = []
         for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
             for j in range(1, depth + 1):
                 stride = 2 if i > 1 and j == 1 else 1
-                x = make_block(width, stride, name=f"stage{i}_block{j}")(x)
+                x = materialize(make_block(width, stride, name=f"stage{i}_block{j}")(x))
             stages.append(x)
         if self.block.preactivation:
             stages[-1] = nn.relu(norm(name="norm")(x))
