@@ -48,22 +48,19 @@ class Config:
     model: str = "lenet5"
     """Name of the model: `python -m jaxvision list` shows them all."""
     data: str = "digits"
-    """Data set: digits (needs no files), mnist, fashion_mnist, cifar10, cifar100, or folder: one with a folder of image
-    files for each class, or with folders train, val and test of such folders."""
+    """Data set: digits (needs no files), mnist, fashion_mnist, cifar10, cifar100, or folder (see the README)."""
     data_dir: Path | None = None
     """Directory of the files of the data set."""
     image_size: int = 32
     """Height and width of the images that the model sees."""
     resize: int | None = None
-    """Shorter side that images are resized to before their middle is cut out, or, in training with --augment, a piece
-    drawn at random, such as 256 for an --image-size of 224; by default the image size."""
+    """Shorter side after resizing; a square of the image size is cut out of it. By default the image size."""
     epochs: int = 100
     """Passes over the training set."""
     batch_size: int = 32
     """Images per step, over all devices."""
     augment: Literal["affine", "crop-flip", "imagenet", "randaugment", "trivialaugment", "none"] = "affine"
-    """Change of the training images: affine (random rotation, shift and scale), crop-flip (the usual one of CIFAR),
-    imagenet (crops of random size and place, flips), these followed by randaugment or trivialaugment, or none."""
+    """Change of the training images: affine, crop-flip (as for CIFAR), imagenet, that with a policy, or none."""
     mixup: float = 0.0
     """Images are mixed in pairs, with shares from Beta(x, x); 0 for not."""
     cutmix: float = 0.0
