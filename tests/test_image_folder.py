@@ -256,7 +256,7 @@ def test_the_next_good_image_stands_in_for_a_bad_one(tmp_path, workers, caplog):
     assert [line.split(" cannot be read")[0] for line in lines] == [split.files[index] for index in (5, 6, 17)]
 
 
-def test_what_an_earlier_process_listed_is_kept_and_not_repeated(tmp_path):
+def test_what_an_earlier_process_listed_is_kept_and_not_repeated(tmp_path, caplog):
     first = Path(load_30(tmp_path).train.files[3])
     strange = first.with_name("\udce9.png")  # a name that is not in UTF-8
     first.rename(strange)
@@ -268,6 +268,8 @@ def test_what_an_earlier_process_listed_is_kept_and_not_repeated(tmp_path):
         all_of(split)
     lines = (tmp_path / "bad_images.txt").read_text(errors="surrogateescape").splitlines()
     assert [line.split(" cannot")[0] for line in lines] == ["another", str(strange)]
+    assert r"\udce9.png cannot be read" in caplog.text
+    assert caplog.text.encode()  # a terminal could not print it otherwise
 
 
 @pytest.mark.parametrize(("share", "bad", "stops"), [(0.1, 3, False), (0.1, 4, True), (0.0, 1, True), (0.9, 18, True)])

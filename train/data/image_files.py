@@ -70,7 +70,7 @@ class BadImages:
         new = {file: reason for file, reason in reasons.items() if file not in self._reasons}
         if new and not self._reasons:
             listed = f"; all such images are listed in {self._file}" if self._file else ""
-            logger.warning("%s; the next image stands in for it%s", next(iter(new.values())), listed)
+            logger.warning("%s; the next image stands in for it%s", _printable(next(iter(new.values()))), listed)
         self._reasons |= new
         if new and self._file:
             self._list(new.values())
@@ -79,7 +79,7 @@ class BadImages:
 
     def error(self, reasons: dict[str, str]) -> BadImagesError:
         """Returns the error that names the first of the files."""
-        first = "".join(f"\n  {reason}" for reason in list(reasons.values())[:FIRST_NAMED])
+        first = "".join(f"\n  {_printable(reason)}" for reason in list(reasons.values())[:FIRST_NAMED])
         return BadImagesError(
             f"{len(reasons)} of {self._num_images} images cannot be read, and --max-bad-images {self._share:g} allows "
             f"{self.limit}; the first are{first}"
@@ -90,6 +90,11 @@ class BadImages:
         listed = self._file.read_text(**text).splitlines() if self._file.exists() else []
         with self._file.open("a", **text) as file:
             file.writelines(f"{line}\n" for line in map(_one_line, reasons) if line not in listed)
+
+
+def _printable(text: str) -> str:
+    """Escapes what is not Unicode: no stream for text takes it."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _one_line(text: str) -> str:
