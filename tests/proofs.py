@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 
 import jaxvision as jv
-from jaxvision.cnn.lenet import LeNet5
-from jaxvision.cnn.resnet import BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck
 from jaxvision.summary import summarize, totals
 from tests import test_export, test_gradients, test_mesh
 from tests.reference import cases
@@ -22,51 +20,22 @@ README = ROOT / "README.md"
 BENCHMARKS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- models: python -m tests.proofs --write -->", "<!-- end of models -->"
 
-KINDS = {  # block, stem, shortcut and so on: the short network whose gradients and devices stand for all of its kind
-    (BasicBlock, "imagenet", "projection"): "basic",
-    (Bottleneck, "imagenet", "projection"): "bottleneck",
-    (BasicBlock, "imagenet", "none"): "plain",
-    (Bottleneck, "imagenet", "projection", "groups"): "grouped",
-    (BasicBlock, "imagenet", "projection", "squeeze_excite"): "se_basic",
-    (Bottleneck, "imagenet", "projection", "squeeze_excite"): "se_bottleneck",
-    (Bottleneck, "imagenet", "projection", "groups", "squeeze_excite"): "se_grouped",
-    (BasicBlock, "deep", "pooled"): "deep_basic",
-    (Bottleneck, "deep", "pooled"): "deep_bottleneck",
-    (Bottleneck, "deep", "pooled", "groups", "squeeze_excite"): "deep_se_grouped",
-    (PreActBasicBlock, "imagenet", "projection"): "preact_basic",
-    (PreActBottleneck, "imagenet", "projection"): "preact_bottleneck",
-    (BasicBlock, "cifar", "pad"): "resnet8",
-    (BasicBlock, "cifar", "none"): "plain8",
-    (PreActBasicBlock, "cifar", "pad"): "preact_resnet8",
-}
-# Kinds whose parts are all in one network that is run on eight devices.
-COMPOUNDS = dict.fromkeys(
-    ("grouped", "se_basic", "se_bottleneck", "se_grouped", "deep_basic", "deep_bottleneck"), "deep_se_grouped"
-)
-
-
-def kind(name: str) -> str:
-    """Returns the short network that has the blocks of a model."""
-    backbone = jv.create_model(name).backbone
-    if isinstance(backbone, LeNet5):
-        return "lenet5"
-    additions = {"groups": backbone.groups > 1, "squeeze_excite": backbone.squeeze_excite}
-    return KINDS[backbone.block, backbone.stem, backbone.shortcut, *(name for name in additions if additions[name])]
-
 
 def parametrized(test) -> list[str]:
     """Returns the names that a test is run for."""
-    return [name for mark in test.pytestmark if mark.name == "parametrize" for name in mark.args[1]]
+    values = [value for mark in test.pytestmark if mark.name == "parametrize" for value in mark.args[1]]
+    return [value if isinstance(value, str) else value.values[0] for value in values]  # bare, or with a mark
 
 
 def marks(name: str) -> list[bool]:
     """Returns which proofs a model has: outputs, gradients, lowering, devices."""
+    short, tiny = cases.stands_for(name)
     lowered = all(name in parametrized(t) for t in (test_export.test_forward_pass, test_export.test_train_step))
     return [
         cases.inference_file(name).exists(),
-        cases.training_file(kind(name)).exists() and kind(name) in parametrized(test_gradients.test_training),
+        cases.training_file(short).exists() and short in parametrized(test_gradients.test_training),
         lowered,
-        COMPOUNDS.get(kind(name), kind(name)) in parametrized(test_mesh.test_eight_devices_end_where_one_does),
+        tiny in parametrized(test_mesh.test_eight_devices_end_where_one_does),
     ]
 
 

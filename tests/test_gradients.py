@@ -12,46 +12,24 @@ import numpy as np
 import optax
 import pytest
 
-import jaxvision as jv
-from jaxvision.classifier import classifier
-from jaxvision.cnn.resnet import BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck, ResNet
 from jaxvision.weights import from_foreign, to_foreign
 from tests.reference import cases
+from tests.reference.case import LEARNING_RATE, NUM_CLASSES, WEIGHT_DECAY
 from tests.reference.random_values import random_images, random_labels, random_weights
 from tests.reference.stored import disagreements, read
 from train.shared.optimizer import OptimizerConfig, make_optimizer
 
 RELATIVE = 1e-8
 
-one_block_per_stage = partial(classifier, ResNet, depths=(1, 1, 1, 1))
-NETWORKS = {
-    "lenet5": partial(jv.create_model, "lenet5"),
-    "basic": partial(one_block_per_stage, block=BasicBlock),
-    "bottleneck": partial(one_block_per_stage, block=Bottleneck),
-    "plain": partial(one_block_per_stage, block=BasicBlock, shortcut="none"),
-    "grouped": partial(jv.create_model, "resnext50_32x4d", depths=(1, 1, 1, 1)),
-    "se_basic": partial(jv.create_model, "seresnet18", depths=(1, 1, 1, 1)),
-    "se_bottleneck": partial(jv.create_model, "seresnet50", depths=(1, 1, 1, 1)),
-    "se_grouped": partial(jv.create_model, "seresnext50_32x4d", depths=(1, 1, 1, 1)),
-    "deep_basic": partial(jv.create_model, "resnet18d", depths=(1, 1, 1, 1)),
-    "deep_bottleneck": partial(jv.create_model, "resnet50d", depths=(1, 1, 1, 1)),
-    "deep_se_grouped": partial(jv.create_model, "seresnext26d_32x4d", depths=(1, 1, 1, 1)),
-    "preact_basic": partial(one_block_per_stage, block=PreActBasicBlock),
-    "preact_bottleneck": partial(one_block_per_stage, block=PreActBottleneck),
-    "resnet8": partial(jv.create_model, "resnet8"),
-    "plain8": partial(jv.create_model, "plain8"),
-    "preact_resnet8": partial(jv.create_model, "preact_resnet20", depths=(1, 1, 1)),
-    **{name: partial(jv.create_model, name) for name in cases.WHOLE},
-}
 OPTIMIZER = make_optimizer(
-    OptimizerConfig("sgd", momentum=0.9, nesterov=True, weight_decay=cases.WEIGHT_DECAY),
-    optax.constant_schedule(cases.LEARNING_RATE),
+    OptimizerConfig("sgd", momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY),
+    optax.constant_schedule(LEARNING_RATE),
 )
 
 
 def test_every_network_has_a_reference():
     stored = {path.stem for path in cases.training_file("lenet5").parent.glob("*.npz")}
-    assert set(NETWORKS) == set(cases.TRAINING) == stored
+    assert set(cases.NETWORKS) == set(cases.TRAINING) == stored
 
 
 @pytest.mark.parametrize("name", cases.SHORT)
@@ -76,7 +54,7 @@ def check_training(name):
 def two_steps(name, shapes):
     """Returns the logits before the first step, and by name the other tensors that are stored."""
     case = cases.TRAINING[name]
-    model = NETWORKS[name](num_classes=cases.NUM_CLASSES, dtype=jnp.float64)
+    model = cases.NETWORKS[name](num_classes=NUM_CLASSES, dtype=jnp.float64)
     images = jnp.asarray(random_images(4, case.image).transpose(0, 2, 3, 1), jnp.float64)
     before = from_foreign(model, random_weights(shapes, case.damped), case.layout, dtype=jnp.float64)
     opt_state = OPTIMIZER.init(before["params"])
@@ -97,7 +75,7 @@ def two_steps(name, shapes):
 @partial(jax.jit, static_argnums=0)
 def take_step(model, variables, opt_state, images):
     """Takes an optimizer step on the mean cross entropy; returns new variables and what led to them."""
-    labels = random_labels(len(images), cases.NUM_CLASSES)
+    labels = random_labels(len(images), NUM_CLASSES)
 
     def loss_fn(params, images):
         logits, state = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])

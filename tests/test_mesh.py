@@ -9,29 +9,13 @@ import optax
 import pytest
 
 import jaxvision as jv
-from jaxvision.classifier import classifier
-from jaxvision.cnn.resnet import BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck, ResNet
+from tests.reference.cases import TINY
 from train.shared import mesh as mesh_module
 from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh, state_sharding
 from train.shared.state import create_state, ema
 from train.shared.step import make_train_step
 
-tiny = partial(classifier, ResNet, depths=(1, 1), widths=(8, 16), num_classes=10)
-NETWORKS = {  # by the names of tests/reference/cases.py
-    "lenet5": partial(jv.create_model, "lenet5", in_channels=3),
-    "basic": partial(tiny, block=BasicBlock),
-    "bottleneck": partial(tiny, block=Bottleneck),
-    "plain": partial(tiny, block=BasicBlock, shortcut="none"),
-    "deep_se_grouped": partial(
-        tiny, block=Bottleneck, stem="deep", shortcut="pooled", groups=4, width_per_group=32, squeeze_excite=True
-    ),
-    "preact_basic": partial(tiny, block=PreActBasicBlock),
-    "preact_bottleneck": partial(tiny, block=PreActBottleneck),
-    "resnet8": partial(tiny, block=BasicBlock, shortcut="pad", stem="cifar"),
-    "plain8": partial(tiny, block=BasicBlock, shortcut="none", stem="cifar"),
-    "preact_resnet8": partial(tiny, block=PreActBasicBlock, shortcut="pad", stem="cifar"),
-}
 RANDOM = np.random.RandomState(0)
 LABELS = RANDOM.randint(0, 10, 48)
 
@@ -39,8 +23,7 @@ LABELS = RANDOM.randint(0, 10, 48)
 def run(name, mesh, *, compilation="jit", steps_per_dispatch=1, accumulate=1, streamed=False):
     """Three steps of SGD on the given mesh; returns the state and the summed metrics, in float64."""
     with jax.enable_x64(True):
-        model = NETWORKS[name](dtype=jnp.float64)
-        size = 32 if name == "lenet5" else 8
+        model, size = TINY[name].build(num_classes=10, dtype=jnp.float64), TINY[name].size
         arrays = {"image": np.random.RandomState(1).randn(48, size, size, 3), "label": LABELS}
 
         def loss_fn(params, model_state, batch, rng, step):
@@ -77,7 +60,7 @@ def alone(name):
     return run(name, make_mesh(1))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", TINY)
 def test_eight_devices_end_where_one_does(name, monkeypatch):
     monkeypatch.setattr(mesh_module, "SMALLEST_SHARDED", 64)
     state, metrics = run(name, make_mesh(8, fsdp=2))

@@ -8,27 +8,10 @@ import jaxvision as jv
 from jaxvision.initialize import abstract_variables
 from jaxvision.weights import from_foreign, to_foreign
 from tests.reference import cases
+from tests.reference.case import NUM_CLASSES
 from tests.reference.random_values import random_images, random_weights
 from tests.reference.stored import disagreements, read
 
-PUBLISHED_COUNTS = {
-    "lenet5": 61_706,  # LeCun et al., 1998, every map of S2 connected to every map of C3
-    "resnet18": 11_689_512,  # ImageNet: what torchvision publishes with its weights
-    "resnet34": 21_797_672,
-    "resnet50": 25_557_032,
-    "resnet101": 44_549_160,
-    "resnet152": 60_192_808,
-    "resnext50_32x4d": 25_028_904,
-    "resnext101_32x8d": 88_791_336,
-    "resnext101_64x4d": 83_455_272,
-    "wide_resnet50_2": 68_883_240,
-    "wide_resnet101_2": 126_886_696,
-    "plain18": 11_515_688,  # the same without the projections of 1x1 convolution and normalisation
-    "plain34": 21_623_848,
-    "resnet20": 269_722,  # CIFAR-10: https://github.com/akamaster/pytorch_resnet_cifar10
-    "resnet56": 853_018,
-    "resnet110": 1_727_962,
-}
 RELATIVE = 1e-4
 
 
@@ -49,7 +32,7 @@ def expected(name):
 
 @pytest.fixture(scope="module")
 def model(name):
-    return jv.create_model(name, num_classes=cases.NUM_CLASSES)
+    return jv.create_model(name, num_classes=NUM_CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +54,7 @@ def test_number_of_parameters(name, expected):
     parameters = abstract_variables(jv.create_model(name))["params"]
     count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
     assert count == expected.count
-    assert count == PUBLISHED_COUNTS.get(name, count)
+    assert count == cases.COUNTS.get(name, count)
 
 
 def test_weights_go_back_under_the_names_they_came_from(case, model, weights, variables):

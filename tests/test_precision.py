@@ -10,6 +10,7 @@ from jaxvision.initialize import abstract_variables
 from jaxvision.layers import BatchNorm
 from jaxvision.weights import from_foreign
 from tests.reference import cases
+from tests.reference.case import NUM_CLASSES
 from tests.reference.random_values import random_images, random_weights
 from tests.reference.stored import read
 
@@ -22,7 +23,7 @@ one_of_each_kind = pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 
 
 def bfloat16_model(name):
-    return jv.create_model(name, num_classes=cases.NUM_CLASSES, dtype=jnp.bfloat16)
+    return jv.create_model(name, num_classes=NUM_CLASSES, dtype=jnp.bfloat16)
 
 
 @one_of_each_kind

@@ -1,84 +1,49 @@
-"""What is compared with a reference implementation, and on what input."""
+"""What is compared with a reference implementation: the cases of all families, and where their results are stored."""
 
-import dataclasses
+from collections.abc import Iterable, Mapping
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
+import jaxvision as jv
+from tests.reference.case import Family
+from tests.reference.families import FAMILIES
 from tests.reference.stored import FOLDER
 
-NUM_CLASSES = 10
-LEARNING_RATE = 0.02  # of the optimizer steps: SGD with Nesterov's momentum 0.9
-WEIGHT_DECAY = 0.01
+T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One network.
-
-    Attributes:
-        layout: whose key names the reference implementation has.
-        image: [C, H, W] of the images.
-        damped: pattern of the weights that close a residual branch, see `random_weights`.
-    """
-
-    layout: str
-    image: tuple[int, int, int]
-    damped: str = ""
+def joined(parts: Iterable[Mapping[str, T]]) -> dict[str, T]:
+    """Joins mappings that share no key."""
+    parts = list(parts)
+    whole = dict(chain.from_iterable(part.items() for part in parts))
+    assert len(whole) == sum(map(len, parts)), "two families share a name"
+    return whole
 
 
-BASIC = Case("torchvision", (3, 64, 64), r"layer\d\.\d+\.bn2\.weight")
-BOTTLENECK = Case("torchvision", (3, 64, 64), r"layer\d\.\d+\.bn3\.weight")
-PLAIN = Case("torchvision", (3, 64, 64))
-TIMM_BASIC = dataclasses.replace(BASIC, layout="timm")
-TIMM_BOTTLENECK = dataclasses.replace(BOTTLENECK, layout="timm")
-PREACT_BASIC = Case("timm", (3, 64, 64), r"stages\.\d\.blocks\.\d+\.conv2\.weight")
-PREACT_BOTTLENECK = Case("timm", (3, 64, 64), r"stages\.\d\.blocks\.\d+\.conv3\.weight")
-CIFAR = Case("akamaster", (3, 32, 32), BASIC.damped)
-CIFAR_PLAIN = Case("akamaster", (3, 32, 32))
-CIFAR_PREACT = Case("timm", (3, 32, 32), PREACT_BASIC.damped)
-LENET = Case("torch", (1, 32, 32))
-ODD = (3, 72, 56)  # stages of odd height and of odd width, at whose edges a pooled shortcut has half a window
-
-INFERENCE = {
-    "lenet5": LENET,
-    **{f"resnet{n}": BASIC for n in (18, 34)},
-    **{f"resnet{n}": BOTTLENECK for n in (50, 101, 152)},
-    **{f"plain{n}": PLAIN for n in (18, 34)},
-    **{f"wide_resnet{n}_2": BOTTLENECK for n in (50, 101)},
-    **{f"resnext{n}": BOTTLENECK for n in ("50_32x4d", "101_32x8d", "101_64x4d")},
-    **{f"seresnet{n}": TIMM_BASIC for n in (18, 34)},
-    **{f"seresnet{n}": TIMM_BOTTLENECK for n in (50, 101, 152)},
-    **{f"seresnext{n}_32x4d": TIMM_BOTTLENECK for n in ("50", "101", "26d")},
-    **{f"resnet{n}d": TIMM_BASIC for n in (18, 34)},
-    **{f"resnet{n}d": TIMM_BOTTLENECK for n in (50, 101, 152)},
-    **{f"resnetv2_{n}": PREACT_BASIC for n in (18, 34)},
-    **{f"resnetv2_{n}": PREACT_BOTTLENECK for n in (50, 101, 152)},
-    **{f"resnet{n}": CIFAR for n in (8, 20, 32, 44, 56, 110)},
-    **{f"plain{n}": CIFAR_PLAIN for n in (8, 20, 56)},
-    **{f"preact_resnet{n}": CIFAR_PREACT for n in (20, 56, 110)},
-}
-
-SHORT = {  # one network per kind of block, one block per stage
-    "lenet5": LENET,
-    "basic": BASIC,
-    "bottleneck": BOTTLENECK,
-    "plain": PLAIN,
-    "grouped": BOTTLENECK,
-    "se_basic": TIMM_BASIC,
-    "se_bottleneck": TIMM_BOTTLENECK,
-    "se_grouped": TIMM_BOTTLENECK,
-    "deep_basic": dataclasses.replace(TIMM_BASIC, image=ODD),
-    "deep_bottleneck": dataclasses.replace(TIMM_BOTTLENECK, image=ODD),
-    "deep_se_grouped": dataclasses.replace(TIMM_BOTTLENECK, image=ODD),
-    "preact_basic": PREACT_BASIC,
-    "preact_bottleneck": PREACT_BOTTLENECK,
-    "resnet8": CIFAR,
-    "plain8": CIFAR_PLAIN,
-    "preact_resnet8": CIFAR_PREACT,
-}
-
-WHOLE = {name: INFERENCE[name] for name in ("resnet18", "resnet50", "resnetv2_50", "resnet20")}
-
+INFERENCE = joined(family.inference for family in FAMILIES)
+SHORT = joined(family.short for family in FAMILIES)
+WHOLE = {name: INFERENCE[name] for family in FAMILIES for name in family.whole}
 TRAINING = {**SHORT, **WHOLE}
+COUNTS = joined(family.counts for family in FAMILIES)
+TINY = joined(family.tiny for family in FAMILIES)
+NETWORKS = joined(family.networks for family in FAMILIES) | {name: partial(jv.create_model, name) for name in WHOLE}
+
+
+def family_of(name: str) -> Family:
+    """Returns the family of a registered model."""
+    return next(family for family in FAMILIES if name in family.inference)
+
+
+def stands_for(name: str) -> tuple[str, str]:
+    """Returns the networks of `SHORT` and of `TINY` that prove a registered model."""
+    return family_of(name).stands_for(name)
+
+
+def first_of_each_kind() -> list[str]:
+    """Returns the first registered model of those that the same short network stands for."""
+    return list({stands_for(name)[0]: name for name in reversed(INFERENCE)}.values())[::-1]
 
 
 def inference_file(name: str) -> Path:

@@ -5,114 +5,22 @@ tests that use the stored results need none of them.
 """
 
 import argparse
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
-import timm
 import torch
-import torchvision
 from torch import nn
 from torch.nn import functional
 
-from tests.reference import cases, torch_networks
-from tests.reference.cases import Case
+from tests.reference import cases
+from tests.reference.case import LEARNING_RATE, NUM_CLASSES, WEIGHT_DECAY, Case
 from tests.reference.random_values import random_images, random_labels, random_weights
 from tests.reference.stored import Results, fingerprint, write
+from tests.reference.torch_families import FAMILIES
+from tests.reference.torch_families.reference import Reference
 
-
-@dataclasses.dataclass(frozen=True)
-class Reference:
-    """A reference implementation.
-
-    Attributes:
-        build: makes the network, with as many classes as published or with `num_classes`.
-        stages: names of the modules whose outputs are the stages of our `features`.
-        pooled: name of the module whose output is what our `num_classes=0` gives, but for axes of length one.
-    """
-
-    build: Callable[..., nn.Module]
-    stages: tuple[str, ...]
-    pooled: str
-
-
-def torchvision_model(build: Callable[..., nn.Module]) -> Reference:
-    """A ResNet of torchvision."""
-    return Reference(build, ("layer1", "layer2", "layer3", "layer4"), "avgpool")
-
-
-def timm_model(name: str, **options) -> Reference:
-    """A ResNet of timm whose layers are called as torchvision's."""
-    build = partial(timm.create_model, name, **options)
-    return Reference(build, ("layer1", "layer2", "layer3", "layer4"), "global_pool")
-
-
-def timm_preactivation_model(name: str, **options) -> Reference:
-    """A pre-activation ResNet of timm."""
-    stages = ("stages.0", "stages.1", "stages.2", "norm")
-    return Reference(partial(timm.create_model, name, **options), stages, "head.global_pool")
-
-
-def plain_model(*depths: int) -> Reference:
-    """A plain ImageNet network."""
-    build = partial(torch_networks.plain_network, depths)
-    return Reference(build, ("layer1", "layer2", "layer3", "layer4"), "pool")
-
-
-def cifar_model(depth: int, *shortcut) -> Reference:
-    """A CIFAR-10 network of `6 * depth + 2` layers."""
-    build = partial(torch_networks.cifar_network, depth, *shortcut)
-    return Reference(build, ("layer1", "layer2", "layer3"), "pool")
-
-
-def cifar_preactivation_model(depth: int) -> Reference:
-    """A pre-activation CIFAR-10 network of `6 * depth + 2` layers."""
-    build = partial(torch_networks.cifar_preactivation_network, depth)
-    return Reference(build, ("stages.0", "stages.1", "relu"), "pool")
-
-
-def shortened(block: type[nn.Module], **options) -> Reference:
-    """A ResNet of torchvision with one block per stage."""
-    return torchvision_model(partial(torchvision.models.ResNet, block, [1, 1, 1, 1], **options))
-
-
-INFERENCE = {
-    "lenet5": Reference(torch_networks.lenet5, ("s2", "s4", "c5_tanh"), "f6_tanh"),
-    **{name: torchvision_model(partial(torchvision.models.get_model, name))
-       for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2",
-                    "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d")},
-    **{name: timm_model(name)
-       for name in ("seresnet18", "seresnet34", "seresnet50", "seresnet101", "seresnet152", "seresnext50_32x4d",
-                    "seresnext101_32x4d", "seresnext26d_32x4d", "resnet18d", "resnet34d", "resnet50d", "resnet101d",
-                    "resnet152d")},
-    "plain18": plain_model(2, 2, 2, 2),
-    "plain34": plain_model(3, 4, 6, 3),
-    **{name: timm_preactivation_model(name)
-       for name in ("resnetv2_18", "resnetv2_34", "resnetv2_50", "resnetv2_101", "resnetv2_152")},
-    **{f"resnet{6 * n + 2}": cifar_model(n) for n in (1, 3, 5, 7, 9, 18)},
-    **{f"plain{6 * n + 2}": cifar_model(n, torch_networks.no_shortcut) for n in (1, 3, 9)},
-    **{f"preact_resnet{6 * n + 2}": cifar_preactivation_model(n) for n in (3, 9, 18)},
-}  # fmt: skip
-
-TRAINING = {
-    "lenet5": INFERENCE["lenet5"],
-    "basic": shortened(torchvision.models.resnet.BasicBlock),
-    "bottleneck": shortened(torchvision.models.resnet.Bottleneck),
-    "plain": plain_model(1, 1, 1, 1),
-    "grouped": shortened(torchvision.models.resnet.Bottleneck, groups=32, width_per_group=4),
-    "se_basic": timm_model("seresnet18", layers=[1, 1, 1, 1]),
-    "se_bottleneck": timm_model("seresnet50", layers=[1, 1, 1, 1]),
-    "se_grouped": timm_model("seresnext50_32x4d", layers=[1, 1, 1, 1]),
-    "deep_basic": timm_model("resnet18d", layers=[1, 1, 1, 1]),
-    "deep_bottleneck": timm_model("resnet50d", layers=[1, 1, 1, 1]),
-    "deep_se_grouped": timm_model("seresnext26d_32x4d", layers=[1, 1, 1, 1]),
-    "preact_basic": timm_preactivation_model("resnetv2_18", layers=[1, 1, 1, 1]),
-    "preact_bottleneck": timm_preactivation_model("resnetv2_50", layers=[1, 1, 1, 1]),
-    "resnet8": INFERENCE["resnet8"],
-    "plain8": INFERENCE["plain8"],
-    "preact_resnet8": cifar_preactivation_model(1),
-    **{name: INFERENCE[name] for name in cases.WHOLE},
-}
+INFERENCE = cases.joined(family.INFERENCE for family in FAMILIES)
+TRAINING = cases.joined(family.SHORT for family in FAMILIES) | {name: INFERENCE[name] for name in cases.WHOLE}
 
 
 def inference_results(name: str) -> Results:
@@ -132,8 +40,8 @@ def training_results(name: str) -> Results:
     network = build(case, reference).train()
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     images = torch.from_numpy(random_images(4, case.image)).double().requires_grad_()
-    labels = torch.from_numpy(random_labels(4, cases.NUM_CLASSES))
-    optimizer = torch.optim.SGD(parameter_groups(network), cases.LEARNING_RATE, momentum=0.9, nesterov=True)
+    labels = torch.from_numpy(random_labels(4, NUM_CLASSES))
+    optimizer = torch.optim.SGD(parameter_groups(network), LEARNING_RATE, momentum=0.9, nesterov=True)
     steps = [take_step(network, optimizer, images, labels) for _ in range(2)]
     (logits, first), (_, second) = steps
     changes = {f"change of {key}": p.detach() - before[key] for key, p in network.named_parameters()}
@@ -157,12 +65,12 @@ def parameter_groups(network: nn.Module) -> list[dict]:
     """Spares vectors (biases, scales of normalisations) the weight decay."""
     kernels = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim == 1]
-    return [{"params": kernels, "weight_decay": cases.WEIGHT_DECAY}, {"params": vectors}]
+    return [{"params": kernels, "weight_decay": WEIGHT_DECAY}, {"params": vectors}]
 
 
 def build(case: Case, reference: Reference) -> nn.Module:
     """Returns the network in float64, with the random weights."""
-    network = reference.build(num_classes=cases.NUM_CLASSES)
+    network = reference.build(num_classes=NUM_CLASSES)
     weights = random_weights(state_shapes(network), case.damped)
     network.load_state_dict({key: torch.from_numpy(w) for key, w in weights.items()}, strict=False)
     return network.double()

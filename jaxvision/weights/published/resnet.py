@@ -1,52 +1,24 @@
-"""The published weights of each registered model: where they are, how they are told from others, what they need.
+"""Published weights of the residual networks.
 
-The keys are timm's: the model's name and a tag. `tv_in1k` and `tv2_in1k` are torchvision's IMAGENET1K_V1 and V2,
-`a1_in1k` and `a1h_in1k` of "ResNet strikes back", https://arxiv.org/abs/2110.00476, `ra4_e3600_r224_in1k` of 3,600
-epochs. The first row of a model is what its bare name stands for: weights that can be fetched, torchvision's before
-others.
-
-Addresses, licences and input are those of torchvision 0.28 and timm 1.0.31 (resnetv2_50 and 101: addresses of timm
-0.6), the accuracy is that of torchvision's metadata and of timm's results/results-imagenet.csv. Eight hexadecimal
-digits of SHA-256 are in the publisher's file name; the hub's commits and whole digests are those that projects
-unrelated to each other recorded when they fetched the files (one project alone: resnet34.*, resnet101.a1_in1k). No file
-was fetched for this table.
+`tv_in1k` and `tv2_in1k` are torchvision's IMAGENET1K_V1 and V2, `a1_in1k` and `a1h_in1k` of "ResNet strikes back",
+https://arxiv.org/abs/2110.00476, `ra4_e3600_r224_in1k` of 3,600 epochs. The addresses of resnetv2_50 and 101 are those
+of timm 0.6. The whole digests of resnet34.* and resnet101.a1_in1k are of one project alone.
 """
 
-import dataclasses
 from collections.abc import Mapping
 
-from jaxvision.preprocess import Preprocessing
-
-TORCHVISION = "torchvision:"
-TIMM = "https://github.com/huggingface/pytorch-image-models/releases/download/"
-
-EVALUATED_AT_256 = Preprocessing(resize=256, crop=224)
-EVALUATED_AT_232 = Preprocessing(resize=232, crop=224)
-EVALUATED_AT_235 = Preprocessing(resize=235, crop=224, interpolation="bicubic")  # 224 / 0.95
-BICUBIC_AT_256 = Preprocessing(resize=256, crop=224, interpolation="bicubic")
-BICUBIC_AT_269 = Preprocessing(resize=269, crop=256, interpolation="bicubic")  # 256 / 0.95
-INCEPTION_AT_235 = dataclasses.replace(EVALUATED_AT_235, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-INCEPTION_AT_248 = dataclasses.replace(INCEPTION_AT_235, resize=248)  # 224 / 0.9
-
-
-@dataclasses.dataclass(frozen=True)
-class Published:
-    """One file of weights.
-
-    Attributes:
-        source: as `load_weights` takes it: on the hub, or the publisher's address.
-        sha256: what is known of the file's digest: all 64 hexadecimal digits, the first eight, or none.
-        licence: as the publisher states it, an SPDX identifier.
-        accuracy: top-1, in per cent of ImageNet's validation images, as the publisher states it for this input.
-        preprocessing: the input.
-    """
-
-    source: str
-    sha256: str
-    licence: str
-    accuracy: float
-    preprocessing: Preprocessing
-
+from jaxvision.weights.published.row import (
+    BICUBIC_AT_256,
+    BICUBIC_AT_269,
+    EVALUATED_AT_232,
+    EVALUATED_AT_235,
+    EVALUATED_AT_256,
+    INCEPTION_AT_235,
+    INCEPTION_AT_248,
+    TIMM,
+    TORCHVISION,
+    Published,
+)
 
 PUBLISHED: Mapping[str, Published] = {
     "resnet18.tv_in1k": Published(
@@ -224,23 +196,10 @@ PUBLISHED: Mapping[str, Published] = {
     ),
 }
 
-# Models of which no weights are published that this library knows.
 UNPUBLISHED = (
-    "lenet5",
     *("plain18", "plain34", "plain8", "plain20", "plain56"),
     *("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
     *("preact_resnet20", "preact_resnet56", "preact_resnet110"),
     "resnetv2_152",
     *("seresnet18", "seresnet34", "seresnet101", "seresnet152"),
 )
-
-
-def published_table(rows: Mapping[str, Published]) -> str:
-    """Returns published weights as a table in Markdown, aligned."""
-    lines = [("weights", "file", "SHA-256", "licence", "top-1 %", "input")]
-    for name, row in rows.items():
-        known = {64: "whole", 0: "not known"}.get(len(row.sha256), f"{len(row.sha256)} digits")
-        lines.append((f"`{name}`", row.source, known, row.licence, f"{row.accuracy:.2f}", str(row.preprocessing)))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    head, *body = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-    return "\n".join([head, "|" + "|".join("-" * (width + 2) for width in widths) + "|", *body])

@@ -1,4 +1,4 @@
-"""Networks that no PyTorch library holds, written from their papers in PyTorch to compare ours with.
+"""Residual and plain networks that no PyTorch library holds, written from their papers in PyTorch.
 
 Shapes: B batch, C channels, H height, W width, K classes.
 """
@@ -8,24 +8,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
-
-
-def lenet5(num_classes: int = 10) -> nn.Sequential:
-    """LeNet-5 (LeCun et al., 1998, figure 2), every map of C3 connected to every map of S2, with a linear output."""
-    return nn.Sequential(
-        OrderedDict(
-            c1=nn.Conv2d(1, 6, 5),
-            s2=nn.Sequential(nn.AvgPool2d(2), nn.Tanh()),
-            c3=nn.Conv2d(6, 16, 5),
-            s4=nn.Sequential(nn.AvgPool2d(2), nn.Tanh()),
-            c5=nn.Conv2d(16, 120, 5),
-            c5_tanh=nn.Tanh(),
-            flatten=nn.Flatten(),
-            f6=nn.Linear(120, 84),
-            f6_tanh=nn.Tanh(),
-            output=nn.Linear(84, num_classes),
-        )
-    )
 
 
 def conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:

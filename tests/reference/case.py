@@ -1,0 +1,61 @@
+"""A network that is compared with a reference implementation, and on what input."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import flax.linen as nn
+
+NUM_CLASSES = 10
+LEARNING_RATE = 0.02  # of the optimizer steps: SGD with Nesterov's momentum 0.9
+WEIGHT_DECAY = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One network.
+
+    Attributes:
+        layout: whose key names the reference implementation has.
+        image: [C, H, W] of the images.
+        damped: pattern of the weights that close a residual branch, see `random_weights`.
+    """
+
+    layout: str
+    image: tuple[int, int, int]
+    damped: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiny:
+    """A network as small as it comes, to be trained on one device and on eight.
+
+    Attributes:
+        build: our constructor.
+        size: height and width of its images, which have 3 channels.
+    """
+
+    build: Callable[..., nn.Module]
+    size: int = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """The networks of one family.
+
+    Attributes:
+        inference: every registered model of the family.
+        short: one short network for each kind of block, whose gradients and optimizer steps are compared.
+        networks: our constructor of each of them.
+        tiny: networks of the same parts that are trained on one device and on eight.
+        stands_for: from the name of a registered model, the one of `short` and the one of `tiny` that prove it.
+        whole: registered models whose gradients are compared in the slow set.
+        counts: parameters as published, by model, where that is known from elsewhere than the reference.
+    """
+
+    inference: Mapping[str, Case]
+    short: Mapping[str, Case]
+    networks: Mapping[str, Callable[..., nn.Module]]
+    tiny: Mapping[str, Tiny]
+    stands_for: Callable[[str], tuple[str, str]]
+    whole: tuple[str, ...] = ()
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)

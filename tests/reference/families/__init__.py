@@ -1,0 +1,5 @@
+"""What is compared of each family of models."""
+
+from tests.reference.families import lenet, resnet
+
+FAMILIES = (lenet.FAMILY, resnet.FAMILY)

@@ -1,0 +1,5 @@
+"""The reference implementations of each family of models, in PyTorch."""
+
+from tests.reference.torch_families import lenet, resnet
+
+FAMILIES = (lenet, resnet)

@@ -1,0 +1,21 @@
+"""A reference implementation, and where its outputs are found."""
+
+import dataclasses
+from collections.abc import Callable
+
+from torch import nn
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A reference implementation.
+
+    Attributes:
+        build: makes the network, with as many classes as published or with `num_classes`.
+        stages: names of the modules whose outputs are the stages of our `features`.
+        pooled: name of the module whose output is what our `num_classes=0` gives, but for axes of length one.
+    """
+
+    build: Callable[..., nn.Module]
+    stages: tuple[str, ...]
+    pooled: str
