@@ -5,7 +5,7 @@ train=)` makes the last of them a vector. Shapes: B batch, H height, W width, C 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,12 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.layers.initializers import uniform
-
-
-def torch_linear_bound(fan_in: int) -> float:
-    """Half the width of the interval from which PyTorch draws the weights and the bias of a linear layer."""
-    return fan_in**-0.5
+from jaxvision.layers.initializers import LinearInit, torch_linear
 
 
 class Classifier(nn.Module):
@@ -28,14 +23,14 @@ class Classifier(nn.Module):
         backbone: has `features`, `pool`, `torch_names` and `example_input`.
         num_classes: 0 leaves the linear layer out: the output is then the pooled features.
         out_indices: which stages `features` returns, counted from 0 or from the end; None for all.
-        head_bound: from the number of pooled features, the half-width of the uniform distribution of the head.
+        head_init: from the number of pooled features and of classes, how the head's weights and bias are drawn.
         dtype: of the computation; parameters are float32.
     """
 
     backbone: nn.Module
     num_classes: int = 1000
     out_indices: tuple[int, ...] | None = None
-    head_bound: Callable[[int], float] = torch_linear_bound
+    head_init: LinearInit = torch_linear
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -45,8 +40,9 @@ class Classifier(nn.Module):
         pooled = self.backbone.pool(feature_map, train=train)  # [B, D]
         if self.num_classes == 0:
             return pooled
-        draw = uniform(self.head_bound(pooled.shape[-1]))
-        return nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=draw, bias_init=draw, name="head")(pooled)
+        kernel_init, bias_init = self.head_init(pooled.shape[-1], self.num_classes)
+        head = nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=kernel_init, bias_init=bias_init, name="head")
+        return head(pooled)
 
     def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
         """Returns the feature maps [B, H/s, W/s, C] of the stages chosen by `out_indices`."""
@@ -75,7 +71,7 @@ def classifier(
     *,
     num_classes: int = 1000,
     out_indices: tuple[int, ...] | None = None,
-    head_bound: Callable[[int], float] = torch_linear_bound,
+    head_init: LinearInit = torch_linear,
     dtype: DTypeLike = jnp.float32,
     **fields: Any,
 ) -> Classifier:
@@ -90,4 +86,4 @@ def classifier(
     fields = {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }  # to be hashed
-    return Classifier(backbone(dtype=dtype, **fields), num_classes, indices, head_bound, dtype)
+    return Classifier(backbone(dtype=dtype, **fields), num_classes, indices, head_init, dtype)

@@ -10,6 +10,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.initializers import Initializer
 from jax.typing import DTypeLike
 
 from jaxvision.classifier import classifier
@@ -18,9 +19,11 @@ from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import uniform
 
 
-def lecun_bound(fan_in: int) -> float:
+def lecun(fan_in: int, fan_out: int) -> tuple[Initializer, Initializer]:
     """The paper draws weights uniformly between -2.4 / F and 2.4 / F, F the inputs of a unit (appendix A)."""
-    return 2.4 / fan_in
+    del fan_out
+    draw = uniform(2.4 / fan_in)
+    return draw, draw
 
 
 def subsample(x: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/2, W/2, C]
@@ -45,12 +48,12 @@ class LeNet5(nn.Module):
         self.c1 = self._conv(6, self.in_channels)
         self.c3 = self._conv(16, 6)
         self.c5 = self._conv(120, 16)
-        draw = uniform(lecun_bound(120))
-        self.f6 = nn.Dense(84, dtype=self.dtype, kernel_init=draw, bias_init=draw)
+        kernel_init, bias_init = lecun(120, 84)
+        self.f6 = nn.Dense(84, dtype=self.dtype, kernel_init=kernel_init, bias_init=bias_init)
 
     def _conv(self, features: int, in_channels: int) -> nn.Conv:
-        draw = uniform(lecun_bound(5 * 5 * in_channels))
-        return conv2d(features, 5, padding=0, dtype=self.dtype, kernel_init=draw, bias_init=draw)
+        kernel_init, bias_init = lecun(5 * 5 * in_channels, features)
+        return conv2d(features, 5, padding=0, dtype=self.dtype, kernel_init=kernel_init, bias_init=bias_init)
 
     def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
         """Returns S2 [B, 14, 14, 6], S4 [B, 5, 5, 16] and C5 [B, 1, 1, 120]."""
@@ -74,4 +77,4 @@ class LeNet5(nn.Module):
         return jax.ShapeDtypeStruct((1, 32, 32, self.in_channels), jnp.float32)
 
 
-VARIANTS = {"lenet5": partial(classifier, LeNet5, num_classes=10, head_bound=lecun_bound)}
+VARIANTS = {"lenet5": partial(classifier, LeNet5, num_classes=10, head_init=lecun)}

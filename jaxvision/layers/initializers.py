@@ -1,7 +1,12 @@
 """Initial values of parameters, as the papers and PyTorch draw them."""
 
+from collections.abc import Callable
+
 import jax
 from flax.linen.initializers import Initializer, variance_scaling
+
+LinearInit = Callable[[int, int], tuple[Initializer, Initializer]]
+"""From the inputs and outputs of a linear layer, how its weights and its bias are drawn."""
 
 he_fan_in = variance_scaling(2.0, "fan_in", "normal")
 he_fan_out = variance_scaling(2.0, "fan_out", "normal")
@@ -15,3 +20,10 @@ def uniform(bound: float) -> Initializer:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return draw
+
+
+def torch_linear(fan_in: int, fan_out: int) -> tuple[Initializer, Initializer]:
+    """Returns what draws weights and bias of a linear layer as PyTorch does unless it is told otherwise."""
+    del fan_out
+    draw = uniform(fan_in**-0.5)
+    return draw, draw

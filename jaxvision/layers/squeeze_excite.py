@@ -4,6 +4,8 @@ Hu, Shen, Albanie, Sun and Wu, "Squeeze-and-excitation networks", https://arxiv.
 H height, W width, C channels.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,11 +20,15 @@ class SqueezeExcite(nn.Module):
 
     Attributes:
         width: channels between the two layers.
+        activation: after the first.
+        gate: after the second: what makes the factors, from 0 to 1.
         kernel_init: draws their weights; biases are drawn as PyTorch draws them.
         dtype: of the computation; the means are summed in float32 or wider, parameters are float32.
     """
 
     width: int
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    gate: Callable[[jax.Array], jax.Array] = nn.sigmoid
     kernel_init: Initializer = he_fan_out
     dtype: DTypeLike = jnp.float32
 
@@ -31,8 +37,8 @@ class SqueezeExcite(nn.Module):
         """Rescales the channels."""
         channels = x.shape[-1]
         means = x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)  # [B, C]
-        y = nn.relu(self._linear(self.width, channels, "fc1")(means))
-        gate = nn.sigmoid(self._linear(channels, self.width, "fc2")(y))  # [B, C]
+        y = self.activation(self._linear(self.width, channels, "fc1")(means))
+        gate = self.gate(self._linear(channels, self.width, "fc2")(y))  # [B, C]
         return x * gate[:, None, None]
 
     def _linear(self, features: int, fan_in: int, name: str) -> nn.Dense:
