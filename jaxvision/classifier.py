@@ -24,6 +24,7 @@ class Classifier(nn.Module):
         num_classes: 0 leaves the linear layer out: the output is then the pooled features.
         out_indices: which stages `features` returns, counted from 0 or from the end; None for all.
         head_init: from the number of pooled features and of classes, how the head's weights and bias are drawn.
+        head_bias: whether the head has a bias.
         dtype: of the computation; parameters are float32.
     """
 
@@ -31,6 +32,7 @@ class Classifier(nn.Module):
     num_classes: int = 1000
     out_indices: tuple[int, ...] | None = None
     head_init: LinearInit = torch_linear
+    head_bias: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -41,7 +43,14 @@ class Classifier(nn.Module):
         if self.num_classes == 0:
             return pooled
         kernel_init, bias_init = self.head_init(pooled.shape[-1], self.num_classes)
-        head = nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=kernel_init, bias_init=bias_init, name="head")
+        head = nn.Dense(
+            self.num_classes,
+            use_bias=self.head_bias,
+            dtype=self.dtype,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            name="head",
+        )
         return head(pooled)
 
     def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
@@ -72,6 +81,7 @@ def classifier(
     num_classes: int = 1000,
     out_indices: tuple[int, ...] | None = None,
     head_init: LinearInit = torch_linear,
+    head_bias: bool = True,
     dtype: DTypeLike = jnp.float32,
     **fields: Any,
 ) -> Classifier:
@@ -86,4 +96,4 @@ def classifier(
     fields = {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }  # to be hashed
-    return Classifier(backbone(dtype=dtype, **fields), num_classes, indices, head_init, dtype)
+    return Classifier(backbone(dtype=dtype, **fields), num_classes, indices, head_init, head_bias, dtype)

@@ -364,6 +364,20 @@ def draw(
     return drawn
 
 
+def run(config: Config) -> dict[str, Any]:
+    """Trains as a config says, or goes on with its run; of a complete run it returns the result (see `train`).
+
+    Raises:
+        ValueError: an option that cannot be.
+        RunError, CheckpointError, NonFiniteLossError: see `train`.
+    """
+    if result := check_run(config.directory, config):
+        return result
+    experiment = build(config)
+    with start_run(config.directory, config):
+        return train(config, experiment)
+
+
 def main() -> None:
     """Trains as the command line says."""
     config = tyro.cli(

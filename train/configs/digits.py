@@ -8,7 +8,6 @@ learns, not how good it is: networks made for photographs of 224x224 pixels see 
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +15,9 @@ import tyro
 
 import jaxvision as jv
 from train import classification
-from train.shared.files import write_atomically
+from train.configs.scores import record
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import check_run, exit_on, read_json, start_run
+from train.shared.run import exit_on, read_json
 
 SCORES = Path(__file__).with_name("digits.json")
 
@@ -55,12 +54,7 @@ def score(name: str, seeds: int) -> dict[str, Any]:
     accuracies = []
     for seed in range(seeds):
         config = dataclasses.replace(recipe(name), seed=seed)
-        result = check_run(config.directory, config)
-        if result is None:
-            experiment = classification.build(config)
-            with start_run(config.directory, config):
-                result = classification.train(config, experiment)
-        accuracies.append(round(result["test_accuracy"], 4))
+        accuracies.append(round(classification.run(config)["test_accuracy"], 4))
     return {"test_accuracy": accuracies, **read_json(config.directory / "machine.json")}
 
 
@@ -72,15 +66,7 @@ def main() -> None:
             found = score(name, options.seeds)
             print(f"{name}: test accuracy", *(f"{accuracy:.2%}" for accuracy in found["test_accuracy"]), flush=True)
             if options.record:
-                record(name, found)
-
-
-def record(name: str, found: dict[str, Any]) -> None:
-    """Writes the scores of a model to `digits.json`, a line each."""
-    rows = json.loads(SCORES.read_text()) if SCORES.exists() else {}
-    rows[name] = found
-    lines = ",\n".join(f"  {json.dumps(row)}: {json.dumps(rows[row])}" for row in jv.list_models() if row in rows)
-    write_atomically(SCORES, f"{{\n{lines}\n}}\n")
+                record(SCORES, name, found)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from train.shared.figures import BLUE, GREEN, ORANGE, STYLE, WIDTH
 from train.shared.files import write_atomically
 from train.shared.metrics import Record, read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import check_run, exit_on, start_run
+from train.shared.run import exit_on
 
 DEPTHS = {8: BLUE, 20: GREEN, 56: ORANGE}
 CONFIG = classification.Config(
@@ -63,10 +63,7 @@ def measure(options: Options) -> Errors:
     for name in [f"{kind}{depth}" for kind in ("plain", "resnet") for depth in DEPTHS]:
         for seed in range(options.seeds):
             config = dataclasses.replace(CONFIG, model=name, seed=seed, run_dir=options.run_dir / f"{name}-{seed}")
-            if not check_run(config.directory, config):
-                experiment = classification.build(config)
-                with start_run(config.directory, config):
-                    classification.train(config, experiment)
+            classification.run(config)
             records = read_metrics(config.directory / "metrics.jsonl")
             errors.setdefault(name, []).append(training_error(records))
     return errors

@@ -1,22 +1,25 @@
 """CIFAR-10 and CIFAR-100: 60,000 colour photographs of 32x32 pixels in 10 or 100 classes.
 
 A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009; https://www.cs.toronto.edu/~kriz/cifar.html.
-Read in the published layouts, the binary one and that of Python pickles. Shapes: N images.
+Read in the published layouts, the binary one and that of Python pickles; CIFAR-10 also as image files, a folder to a
+class. Shapes: N images.
 """
 
 import dataclasses
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from train.data.images import ImageSet, Split, resize, stratified_split
+from train.data.images import ImageSet, Split, find_images, read_image, resize, stratified_split
 from train.data.python2_pickle import PickleError, read_pickle
 
 PIXELS = 3 * 32 * 32
 """Bytes of an image: channels, rows, columns."""
+
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TEST_SHARE = 0.1  # of image files without a test folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,5 +195,48 @@ def _checked_names(names: list[Any], path: Path, layout: Layout) -> tuple[str, .
     return tuple(names)
 
 
-load_cifar10: Callable[[Path | None, int], ImageSet] = partial(load, layouts=CIFAR10)
-load_cifar100: Callable[[Path | None, int], ImageSet] = partial(load, layouts=CIFAR100)
+def load_cifar10(directory: Path | None, image_size: int) -> ImageSet:
+    """Loads CIFAR-10 from its published files or from image files; see `load` and `load_image_files`."""
+    if directory is not None and (folder := folder_of_classes(directory)):
+        return load_image_files(folder, image_size)
+    return load(directory, image_size, layouts=CIFAR10)
+
+
+def load_cifar100(directory: Path | None, image_size: int) -> ImageSet:
+    """Loads CIFAR-100, with its 100 fine classes, from its published files; see `load`."""
+    return load(directory, image_size, layouts=CIFAR100)
+
+
+def folder_of_classes(directory: Path) -> Path | None:
+    """Returns the folder that holds one of each class of CIFAR-10: the directory itself, or its folder `train`."""
+    return next((path for path in (directory / "train", directory) if (path / CLASSES[0]).is_dir()), None)
+
+
+def load_image_files(folder: Path, image_size: int) -> ImageSet:
+    """Returns CIFAR-10 from image files: FOLDER/<class>/*, and FOLDER/../test/<class>/* where that is there.
+
+    Without test files the last tenth of each class, by name, is the test set (500 images of the 5,000 published for
+    training). A stratified tenth of the training images is the validation set.
+
+    Raises:
+        ValueError: a class has no images, or an image cannot be read.
+    """
+    images, labels = _read_folders(folder, image_size)
+    if (test_folder := folder.parent / "test").is_dir() and folder.name == "train":
+        test = _read_folders(test_folder, image_size)
+        rest = np.arange(len(labels))
+    else:
+        ends = [np.flatnonzero(labels == label) for label in range(len(CLASSES))]
+        last = np.concatenate([members[len(members) - round(TEST_SHARE * len(members)) :] for members in ends])
+        test, rest = (images[last], labels[last]), np.setdiff1d(np.arange(len(labels)), last)
+    kept, held_out = (rest[part] for part in stratified_split(labels[rest], (0.9, 0.1)))
+    return ImageSet(CLASSES, *(Split(images[part], labels[part]) for part in (kept, held_out)), Split(*test))
+
+
+def _read_folders(folder: Path, size: int) -> tuple[np.ndarray, np.ndarray]:  # [N, size, size, 3], [N]
+    files = {name: find_images(folder / name) for name in CLASSES if (folder / name).is_dir()}
+    if empty := [str(folder / name) for name in CLASSES if not files.get(name)]:
+        raise ValueError(f"no images in {', '.join(empty)}")
+    ordered = [sorted(found, key=lambda path: (len(path), path)) for found in files.values()]  # 9.png before 10.png
+    labels = np.repeat(np.arange(len(CLASSES), dtype=np.int32), [len(found) for found in ordered])
+    return np.stack([read_image(path, 3, size) for found in ordered for path in found]), labels

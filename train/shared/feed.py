@@ -43,6 +43,14 @@ class ShuffledOrder:
         return order.reshape(-1, self.batch_size).astype(np.int32)
 
 
+def usual_steps_per_dispatch() -> int:
+    """Returns one on a CPU, where a loop of convolutions runs at half the speed or less, and elsewhere 50.
+
+    There a dispatch costs more than a small step.
+    """
+    return 1 if jax.default_backend() == "cpu" else 50
+
+
 def resident(
     train_step: TrainStep,
     arrays: Any,
@@ -62,14 +70,13 @@ def resident(
         state: the state before the run.
         mesh: from `make_mesh`.
         compilation: "pmap" wants a `train_step` made with `axis_name=PMAP_AXIS`.
-        steps_per_dispatch: steps compiled into one program; by default one on a CPU (where a loop of convolutions runs
-            at half the speed or less) and up to 50 elsewhere, where a dispatch costs more than a small step.
+        steps_per_dispatch: steps compiled into one program, at most; see `usual_steps_per_dispatch`.
 
     Returns:
         The function `(state, start, stop) -> (state, metrics)` that runs the steps from `start` to before `stop` and
         sums their metrics, and the state laid out on the mesh.
     """
-    most = steps_per_dispatch or (1 if jax.default_backend() == "cpu" else 50)
+    most = steps_per_dispatch or usual_steps_per_dispatch()
     sharding, whole = state_sharding(state, mesh), replicated(mesh)
     arrays, state = jax.device_put(arrays, whole), jax.device_put(state, sharding)
 

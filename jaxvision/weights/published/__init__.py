@@ -18,7 +18,7 @@ __all__ = ["PUBLISHED", "UNPUBLISHED", "Published", "published_table"]
 
 PUBLISHED: Mapping[str, Published] = {**resnet.PUBLISHED}
 
-UNPUBLISHED = ("lenet5", *resnet.UNPUBLISHED)
+UNPUBLISHED = ("lenet5", "airbench94", *resnet.UNPUBLISHED)
 """Models of which no weights are published that this library knows."""
 
 

@@ -1,0 +1,18 @@
+"""Files of recorded scores: a row for each model, of one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jaxvision as jv
+from train.shared.files import write_atomically
+
+
+def record(file: Path, name: str, found: dict[str, Any]) -> None:
+    """Writes the scores of a model, or of a model's recipe as "model/recipe", in the order of the models."""
+    rows = json.loads(file.read_text()) if file.exists() else {}
+    rows[name] = found
+    order = {model: index for index, model in enumerate(jv.list_models())}
+    kept = sorted((row for row in rows if row.partition("/")[0] in order), key=lambda row: order[row.partition("/")[0]])
+    lines = ",\n".join(f"  {json.dumps(row)}: {json.dumps(rows[row])}" for row in kept)
+    write_atomically(file, f"{{\n{lines}\n}}\n")
