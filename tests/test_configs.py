@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import jaxvision as jv
-from train.configs import digits, residual_depth
+from train.configs import cifar10, digits, residual_depth
+from train.shared.optimizer import make_schedule
 
 
 def test_depth_hurts_plain_networks_and_not_residual_ones():
@@ -36,3 +37,25 @@ def test_lenet_reaches_its_score_on_every_seed():
     assert len(scores) == 10
     assert min(scores) >= 0.98
     assert np.mean(scores) >= 0.985
+
+
+@pytest.mark.parametrize(("name", "first"), [("resnet20", 0.1), ("resnet110", 0.01)])
+def test_the_recipe_for_cifar_is_the_papers(name, first):
+    """Section 4.2: 64,000 iterations of 128 of 45,000 images, the rate divided at 32,000 and 48,000."""
+    config = cifar10.recipe(name)
+    total = config.epochs * (45_000 // config.batch_size)
+    assert abs(total - 64_000) < 45_000 / 128  # whole epochs
+    rate = make_schedule(config.optimizer, total)
+    shares = {0.25: 0.1, 0.49: 0.1, 0.51: 0.01, 0.74: 0.01, 0.76: 0.001, 0.99: 0.001}
+    assert {share: round(float(rate(round(share * total))), 6) for share in shares} == shares
+    assert float(rate(40)) == pytest.approx(first, rel=0.15)
+    assert (config.batch_size, config.optimizer.momentum, config.optimizer.weight_decay) == (128, 0.9, 1e-4)
+
+
+def test_scores_on_cifar_are_of_known_recipes():
+    for row, found in json.loads(cifar10.SCORES.read_text()).items():
+        name, kind = row.split("/")
+        assert kind in ("paper", "short")
+        assert name in jv.list_models()
+        assert 0.5 < found["test_accuracy"] < 1
+        assert {"seed", "seconds", "cpu", "jax"} <= set(found)

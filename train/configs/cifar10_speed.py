@@ -1,13 +1,14 @@
 """CIFAR-10 as fast as it is known to go: airbench94 by its own recipe, data and augmentation on the devices.
 
-    python -m train.configs.cifar10_speed --data-dir cifar10                     on a GPU or TPU: not run yet
-    python -m train.configs.cifar10_speed --data-dir cifar10 --epochs 4          for a CPU (cifar10_speed.json)
+    python -m train.configs.cifar10_speed --data-dir cifar10                                    for a GPU: not run yet
+    python -m train.configs.cifar10_speed --data-dir cifar10 --epochs 4 --widths 64 128 128     for a CPU
 
 After https://github.com/KellerJordan/cifar10-airbench (`legacy/airbench94.py`): the first layer whitens patches and is
 not trained (its bias is, for three epochs), images are mirrored all at once every other epoch and shifted by up to two
 pixels, SGD with Nesterov's momentum moves the biases of the normalisations 64 times as fast, the weights are pulled
 back to a moving average every five steps, and six views of each test image are averaged. Departures: the shift is drawn
-for each batch in place of each epoch, and in float32 on a CPU. `--record` keeps score and time in `cifar10_speed.json`.
+for each batch in place of each epoch, and in float32 on a CPU. Scores and times, beside the reference's own, are in
+`benchmarks/results/airbench_*.json` (see `benchmarks/airbench.py`).
 
 Every image but those of the test set is trained on; nothing is chosen by a score. The time is that of the training
 steps, compilation left out, as the original counts it. Shapes: B batch, N images, H height, W width, C channels,
@@ -15,7 +16,6 @@ K classes.
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable
@@ -36,16 +36,12 @@ from jaxvision.cnn.airbench import whitening_kernel
 from train.data import load_images
 from train.data.images import ImageSet, Split
 from train.shared.feed import ShuffledOrder, resident, usual_steps_per_dispatch
-from train.shared.files import write_atomically
 from train.shared.losses import cross_entropy
-from train.shared.machine import machine
-from train.shared.mesh import check_batch_size, make_mesh
+from train.shared.mesh import PMAP_AXIS, Compilation, check_batch_size, make_mesh
 from train.shared.progress import progress
 from train.shared.run import exit_on
 from train.shared.state import TrainState, create_state
 from train.shared.step import make_train_step, means
-
-SCORES = Path(__file__).with_suffix(".json")
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of the published training images
 MOMENTUM = 0.85
@@ -72,14 +68,14 @@ class Config:
     """Images per step, over all devices."""
     widths: tuple[int, int, int] = (64, 256, 256)
     """Channels of the three groups."""
-    precision: Literal["float32", "bfloat16"] = "bfloat16" if jax.default_backend() != "cpu" else "float32"
-    """Of the computation; parameters and reductions are float32."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Of the computation, by default float32 on a CPU and bfloat16 elsewhere; parameters and reductions are float32."""
     seeds: int = 1
     """Runs, from seed 0 on."""
     devices: int | None = None
     """Devices to use; None for all."""
-    record: bool = False
-    """Keep scores and times in cifar10_speed.json."""
+    compile: Compilation = "jit"
+    """How steps are compiled: jit, or pmap, pure data parallelism with a copy of the program for each device."""
 
     def __post_init__(self):
         """Names the option that cannot be.
@@ -221,18 +217,22 @@ def train(config: Config, data: Split, test: Split, seed: int) -> dict[str, floa
     """Trains once; returns the scores on the test images, and seconds and images/s of the training."""
     mesh = make_mesh(config.devices)
     check_batch_size(config.batch_size, mesh)
-    model = jv.create_model("airbench94", widths=config.widths, dtype=jnp.dtype(config.precision))
+    precision = config.precision or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    model = jv.create_model("airbench94", widths=config.widths, dtype=jnp.dtype(precision))
     order = ShuffledOrder(len(data), config.batch_size, seed)
     total_steps = math.ceil(config.epochs * order.steps_per_epoch)
     optimizer = make_optimizer(config.batch_size, total_steps, order.steps_per_epoch)
     train_step = make_train_step(
-        make_loss_fn(model, order.steps_per_epoch), optimizer, after_update=lookahead(total_steps)
+        make_loss_fn(model, order.steps_per_epoch),
+        optimizer,
+        after_update=lookahead(total_steps),
+        axis_name=PMAP_AXIS if config.compile == "pmap" else None,
     )
     mirrored = np.random.RandomState(seed).rand(len(data)) < 0.5
     arrays = {"image": data.images, "label": data.labels, "mirrored": mirrored}
     variables = initial_variables(model, data.images, seed)
     state = create_state(variables, optimizer, jax.random.key(seed), average=True)
-    advance, state = resident(train_step, arrays, order, state, mesh)
+    advance, state = resident(train_step, arrays, order, state, mesh, compilation=config.compile)
     many = usual_steps_per_dispatch()
     blocks = [(start, min(start + many, total_steps)) for start in range(0, total_steps, many)]
     for length in {stop - start for start, stop in blocks}:  # compiled before the clock starts
@@ -254,9 +254,8 @@ def main() -> None:
     config = tyro.cli(Config, prog="python -m train.configs.cifar10_speed", config=(tyro.conf.FlagCreatePairsOff,))
     with exit_on(ValueError, OSError):
         data, test = splits(load_images("cifar10", config.data_dir, 32))
-        runs = [report(train(config, data, test, seed)) for seed in range(config.seeds)]
-    if config.record:
-        record(config, runs)
+        for seed in range(config.seeds):
+            report(train(config, data, test, seed))
 
 
 def splits(data: ImageSet) -> tuple[Split, Split]:
@@ -265,22 +264,13 @@ def splits(data: ImageSet) -> tuple[Split, Split]:
     return Split(np.concatenate([p.images for p in parts]), np.concatenate([p.labels for p in parts])), data.test
 
 
-def report(result: dict[str, float]) -> dict[str, float]:
-    """Prints the result of a run, and returns it rounded."""
+def report(result: dict[str, float]) -> None:
+    """Prints the result of a run."""
     print(
         f"test accuracy {result['accuracy']:.2%}, of six views {result['accuracy_of_six_views']:.2%}, "
         f"{result['seconds']:,.1f} s, {result['images_per_second']:,.0f} images/s",
         flush=True,
     )
-    return {name: float(f"{value:.4g}") for name, value in result.items()}
-
-
-def record(config: Config, runs: list[dict[str, float]]) -> None:
-    """Adds runs to `cifar10_speed.json`, with what they depend on."""
-    rows = json.loads(SCORES.read_text()) if SCORES.exists() else []
-    options = {name: getattr(config, name) for name in ("epochs", "batch_size", "widths", "precision")}
-    rows.append({**options, **machine(), "runs": runs})
-    write_atomically(SCORES, "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n]\n")
 
 
 if __name__ == "__main__":
