@@ -13,6 +13,8 @@ import jaxvision as jv
 from jaxvision.summary import summarize, totals
 from tests import test_export, test_gradients, test_mesh
 from tests.reference import cases
+from tests.reference.case import Family
+from tests.reference.families import FAMILIES
 from train.configs.digits import SCORES
 
 ROOT = Path(__file__).parents[1]
@@ -47,20 +49,28 @@ def ratio(rows: list[dict], name: str, work: str) -> str:
 
 
 def table() -> str:
-    """Returns the table, in Markdown."""
+    """Returns the table of each family, in Markdown, to be unfolded."""
     scores = json.loads(SCORES.read_text()) if SCORES.exists() else {}
-    rows = [row for file in sorted(BENCHMARKS.glob("*.json")) for row in json.loads(file.read_text())["rows"]]
+    rows = [row for file in sorted(BENCHMARKS.glob("*.json")) for row in json.loads(file.read_text()).get("rows", ())]
+    return "\n\n".join(family_table(family, scores, rows) for family in FAMILIES)
+
+
+def family_table(family: Family, scores: dict[str, dict], rows: list[dict]) -> str:
+    """Returns the table of one family, from the scores on the digits and the rows of the benchmarks."""
+    names = list(family.inference)
     lines = [
+        f"<details><summary>{family.title} ({len(names)})</summary>",
+        "",
         "| model | parameters | multiply-adds (M) | outputs | gradients | lowers | devices | digits | infer | train |",
         "|---|--:|--:|:-:|:-:|:-:|:-:|--:|--:|--:|",
     ]
-    for name in jv.list_models():
+    for name in names:
         parameters, products = totals(summarize(jv.create_model(name)))
         proven = [" ✓ " if mark else " – " for mark in marks(name)]
         score = f"{statistics.mean(scores[name]['test_accuracy']):.1%}" if name in scores else "not run"
         cells = [f"`{name}`", f"{parameters:,}", f"{products / 1e6:,.1f}", *proven, score]
         lines.append("|".join(["", *cells, ratio(rows, name, "infer"), ratio(rows, name, "train"), ""]))
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "</details>"])
 
 
 def with_table(readme: str) -> str:

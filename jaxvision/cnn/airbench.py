@@ -18,6 +18,7 @@ from jaxvision.layers.conv import conv2d
 from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import uniform
 from jaxvision.layers.norm import BatchNorm
+from jaxvision.ops.pooling import max_pool
 
 PATCH = 2  # height and width of the patches that the first layer whitens
 LOGIT_SCALE = 1 / 9
@@ -75,7 +76,7 @@ class Airbench(nn.Module):
         whiten = conv(2 * values, PATCH, padding=0, kernel_init=uniform(values**-0.5), name="whiten")
         x, groups = gelu(whiten(image)), []
         for i, width in enumerate(self.widths, start=1):
-            x = nn.max_pool(conv3x3(width, name=f"group{i}_conv1")(x), (2, 2), (2, 2))
+            x = max_pool(conv3x3(width, name=f"group{i}_conv1")(x), (2, 2), (2, 2))
             x = gelu(norm(name=f"group{i}_norm1")(x))
             x = gelu(norm(name=f"group{i}_norm2")(conv3x3(width, name=f"group{i}_conv2")(x)))
             groups.append(x)

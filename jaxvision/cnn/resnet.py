@@ -30,6 +30,7 @@ from jaxvision.layers.initializers import he_fan_in, he_fan_out
 from jaxvision.layers.norm import BatchNorm
 from jaxvision.layers.squeeze_excite import SqueezeExcite
 from jaxvision.ops.materialize import materializer
+from jaxvision.ops.pooling import max_pool
 from jaxvision.weights.names import Line
 
 Stem = Literal["imagenet", "deep", "cifar"]
@@ -125,7 +126,7 @@ class ResNet(nn.Module):
             x = conv(width, 3, name="conv3")(x)
         if not self.block.preactivation:
             x = nn.relu(norm(name="norm3" if self.stem == "deep" else "norm1")(x))
-        return x if self.stem == "cifar" else nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        return x if self.stem == "cifar" else max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
 
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, C]
         """Returns the mean of each channel."""

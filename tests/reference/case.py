@@ -43,6 +43,7 @@ class Family:
     """The networks of one family.
 
     Attributes:
+        title: of the family, in the README.
         inference: every registered model of the family.
         short: one short network for each kind of block, whose gradients and optimizer steps are compared.
         networks: our constructor of each of them.
@@ -52,6 +53,7 @@ class Family:
         counts: parameters as published, by model, where that is known from elsewhere than the reference.
     """
 
+    title: str
     inference: Mapping[str, Case]
     short: Mapping[str, Case]
     networks: Mapping[str, Callable[..., nn.Module]]

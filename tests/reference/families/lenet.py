@@ -8,6 +8,7 @@ from tests.reference.case import Case, Family, Tiny
 CASE = Case("torch", (1, 32, 32))
 
 FAMILY = Family(
+    title="LeNet-5",
     inference={"lenet5": CASE},
     short={"lenet5": CASE},
     networks={"lenet5": partial(jv.create_model, "lenet5")},

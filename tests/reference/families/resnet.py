@@ -120,6 +120,7 @@ def stands_for(name: str) -> tuple[str, str]:
 
 
 FAMILY = Family(
+    title="Plain and residual networks, and what was made of them",
     inference=INFERENCE,
     short=SHORT,
     networks=NETWORKS,
