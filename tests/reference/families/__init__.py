@@ -1,5 +1,13 @@
 """What is compared of each family of models."""
 
-from tests.reference.families import lenet, resnet
+from tests.reference.families import lenet, mnasnet, mobilenet_v2, mobilenet_v3, resnet, shufflenet_v2, squeezenet
 
-FAMILIES = (lenet.FAMILY, resnet.FAMILY)
+FAMILIES = (
+    lenet.FAMILY,
+    resnet.FAMILY,
+    mobilenet_v2.FAMILY,
+    mobilenet_v3.FAMILY,
+    mnasnet.FAMILY,
+    squeezenet.FAMILY,
+    shufflenet_v2.FAMILY,
+)
