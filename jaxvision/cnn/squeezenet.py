@@ -76,6 +76,10 @@ class SqueezeNet(nn.Module):
     in_channels: int = 3
     dtype: DTypeLike = jnp.float32
 
+    def setup(self):
+        """Makes what comes after the stages; the others are made in `features`."""
+        self.dropout = nn.Dropout(self.dropout_rate)
+
     @nn.compact
     def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
         """Returns the output of the convolution, [B, H/2, W/2, C1], and of each stage, [B, H/4, W/4, C2], ..."""
@@ -95,6 +99,10 @@ class SqueezeNet(nn.Module):
     def _smallest(self) -> int:
         """Each pooling halves the map, rounding down, and needs two pixels: 2 before the last, 4, 8 and so on."""
         return 2 * (2 ** len(self.stages) - 1) + self.stem_kernel_size
+
+    def drop(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, H, W, C]
+        """Returns the feature map as the head is given it: with dropout."""
+        return self.dropout(feature_map, deterministic=not train)
 
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, C]
         """Returns the mean of each channel: features to be used, of which the network's own logits are no function."""
@@ -127,8 +135,7 @@ class ClassMaps(Classifier):
         """Returns the logits, or the means of the feature map [B, C] where `num_classes` is 0."""
         if self.num_classes == 0:
             return self.backbone.pool(feature_map, train=train)
-        dropped = nn.Dropout(self.backbone.dropout_rate)(feature_map, deterministic=not train)
-        return spatial_mean(nn.relu(self.linear(dropped)))
+        return spatial_mean(nn.relu(self.linear(self.backbone.drop(feature_map, train=train))))
 
 
 def class_maps(**options: Any) -> ClassMaps:
