@@ -34,7 +34,7 @@ def test_logits_are_near_those_of_the_reference(name):
     model = bfloat16_model(name)
     variables = from_foreign(model, random_weights(expected.shapes, case.damped), case.layout)
     images = random_images(2, case.image).transpose(0, 2, 3, 1)
-    logits = model.apply(variables, images, train=False)
+    logits = case.prepared(lambda variables, images: model.apply(variables, images, train=False))(variables, images)
     assert logits.dtype == jnp.bfloat16
     error = np.asarray(logits, np.float64) - expected.logits
     assert np.sqrt(np.mean(error**2)) < 4 * ROUNDING * expected.logits.std()

@@ -1,6 +1,8 @@
 """MNASNet: Tan, Chen, Pang, Vasudevan, Sandler, Howard and Le, "Platform-aware neural architecture search for mobile".
 
-https://arxiv.org/abs/1807.11626, the variant B1 as torchvision has it, without squeeze and excitation.
+https://arxiv.org/abs/1807.11626, the variant B1 as torchvision has it, without squeeze and excitation. Its
+`load_state_dict` takes only dictionaries that have the attribute `_metadata = {"": {"version": 2}}`; a file of
+safetensors cannot hold it.
 """
 
 from functools import partial
