@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxvision.cnn import airbench, lenet, resnet
+from jaxvision.cnn import airbench, lenet, mnasnet, mobilenet_v2, mobilenet_v3, resnet, shufflenet_v2, squeezenet
 from jaxvision.preprocess import Preprocessing
 from jaxvision.weights.errors import WeightsError
 from jaxvision.weights.files import load_weights
@@ -19,6 +19,11 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
     **lenet.VARIANTS,
     **resnet.VARIANTS,
     **airbench.VARIANTS,
+    **squeezenet.VARIANTS,
+    **mobilenet_v2.VARIANTS,
+    **mobilenet_v3.VARIANTS,
+    **mnasnet.VARIANTS,
+    **shufflenet_v2.VARIANTS,
 }
 
 

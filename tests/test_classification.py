@@ -11,7 +11,7 @@ import pytest
 import jaxvision as jv
 from jaxvision.augment import RECIPES, cutmix, mixup
 from jaxvision.initialize import abstract_variables
-from train.classification import Config, make_loss_fn, mixed
+from train.classification import Config, create_model, make_loss_fn, mixed
 from train.data.images import Preprocessing
 from train.shared.losses import cross_entropy
 
@@ -70,3 +70,13 @@ def test_larger_images_are_cut_to_what_the_model_sees(augment):
 def test_negative_mixing_is_refused(option):
     with pytest.raises(ValueError, match=f"--{option} must be 0 or more, got -1"):
         dataclasses.replace(Config(), **{option: -1})
+
+
+def test_norm_momentum_is_that_of_the_model():
+    create = lambda model, momentum: create_model(Config(model=model, norm_momentum=momentum), 10, (32, 32, 1))
+    assert create("mnasnet0_5", None).backbone.momentum == 0.9997
+    assert create("mnasnet0_5", 0.9).backbone.momentum == 0.9
+    with pytest.raises(ValueError, match="--model lenet5 cannot take --norm-momentum: unknown option momentum"):
+        create("lenet5", 0.9)
+    with pytest.raises(ValueError, match="--norm-momentum must be from 0 to below 1, got 1"):
+        Config(norm_momentum=1)

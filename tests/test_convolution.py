@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import export, lax
 from scipy.signal import correlate2d
 
 from jaxvision.ops.convolution import conv_general_dilated
@@ -27,9 +27,21 @@ GROUPED = [  # image, kernel, strides, padding, groups, how many convolutions or
     ((2, 2, 2, 64), (3, 3, 2, 64), (1, 1), ((1, 1), (1, 1)), 32, 2),
     ((2, 4, 4, 64), (1, 1, 16, 8), (1, 1), ((0, 0), (0, 0)), 4, 2),
 ]
+DEPTHWISE = [  # image, kernel, strides, padding
+    ((2, 6, 5, 4), (3, 3), (1, 1), ((1, 1), (1, 1))),
+    ((2, 19, 6, 3), (3, 3), (2, 2), ((1, 1), (1, 1))),
+    ((1, 8, 8, 2), (5, 5), (2, 2), ((2, 2), (2, 2))),
+    ((1, 37, 7, 2), (7, 7), (1, 1), ((3, 3), (3, 3))),
+    ((2, 5, 4, 3), (7, 7), (2, 2), ((3, 3), (3, 3))),
+    ((2, 1, 1, 3), (7, 7), (1, 1), ((3, 3), (3, 3))),
+    ((2, 9, 8, 3), (3, 5), (2, 1), ((0, 2), (4, 0))),
+    ((1, 4, 4, 2), (3, 3), (1, 2), ((3, 4), (5, 3))),
+    ((2, 9, 8, 2), (3, 3), (1, 1), ((-1, 1), (2, -2))),
+]
 CONVOLUTIONS = [
     ((2, 8, 8, 16), (3, 3, 16, 4), (1, 1), ((1, 1), (1, 1)), {}),
-    ((2, 8, 8, 4), (3, 3, 1, 4), (1, 1), ((1, 1), (1, 1)), {"feature_group_count": 4}),
+    ((2, 8, 8, 4), (3, 3, 1, 8), (1, 1), ((1, 1), (1, 1)), {"feature_group_count": 4}),
+    ((2, 8, 8, 4), (9, 9, 1, 4), (1, 1), ((4, 4), (4, 4)), {"feature_group_count": 4}),
     ((2, 8, 8, 4), (3, 3, 4, 4), (1, 1), ((2, 2), (2, 2)), {"rhs_dilation": (2, 2)}),
     ((2, 4, 4, 4), (1, 1, 4, 4), (1, 1), ((0, 0), (0, 0)), {"lhs_dilation": (2, 2)}),
     ((2, 8, 8, 4), (3, 3, 4, 4), (1, 1), "SAME", {}),
@@ -75,6 +87,76 @@ def test_several_groups_are_convolved_at_once(image, kernel, strides, padding, g
     assert text.count("stablehlo.convolution") + text.count("stablehlo.dot_general") == parts
     assert text.count("feature_group_count = 1 ") == text.count("stablehlo.convolution")
     assert_is_the_convolution(image, kernel, strides, padding, options)
+
+
+def depthwise(convolve, strides, padding, cotangent):
+    """Returns a function from images and kernel to the convolution and its two gradients."""
+
+    def run(x, kernel):
+        options = {**LAYOUT, "feature_group_count": x.shape[-1]}
+        y, pull_back = jax.vjp(lambda x, kernel: convolve(x, kernel, strides, padding, **options), x, kernel)
+        return y, *pull_back(cotangent)
+
+    return run
+
+
+@pytest.mark.parametrize(("image", "size", "strides", "padding"), DEPTHWISE)
+def test_depthwise_is_the_convolution(image, size, strides, padding):
+    kernel, options = (*size, 1, image[-1]), {"feature_group_count": image[-1]}
+    assert not primitives(image, kernel, strides, padding, options)
+    random = np.random.RandomState(0)
+    with jax.enable_x64(True):
+        x, k = jnp.asarray(random.randn(*image)), jnp.asarray(random.randn(*kernel))
+        y = lax.conv_general_dilated(x, k, strides, padding, **LAYOUT, **options)
+        cotangent = jnp.asarray(random.randn(*y.shape))
+        expected = jax.jit(depthwise(lax.conv_general_dilated, strides, padding, cotangent))(x, k)
+        found = jax.jit(depthwise(conv_general_dilated, strides, padding, cotangent))(x, k)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12 * np.abs(theirs).max())
+
+
+def test_depthwise_in_bfloat16_adds_in_float32():
+    random = np.random.RandomState(0)
+    x, k, cotangent = (
+        jnp.asarray(random.uniform(1, 2, shape), jnp.bfloat16)
+        for shape in [(2, 40, 40, 3), (7, 7, 1, 3), (2, 40, 40, 3)]
+    )
+    found = jax.jit(depthwise(conv_general_dilated, (1, 1), ((3, 3), (3, 3)), cotangent))(x, k)
+    wide = [array.astype(jnp.float32) for array in (x, k, cotangent)]
+    expected = depthwise(lax.conv_general_dilated, (1, 1), ((3, 3), (3, 3)), wide[2])(*wide[:2])
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == jnp.bfloat16
+        np.testing.assert_allclose(np.float32(ours), theirs, rtol=1.01 * 2**-8)
+
+
+def test_depthwise_of_several_kernels_at_once():
+    random = np.random.RandomState(0)
+    x, k, cotangent = (jnp.asarray(random.randn(*s), "f") for s in [(2, 6, 5, 4), (3, 3, 3, 1, 4), (2, 3, 3, 4)])
+    run = depthwise(conv_general_dilated, (2, 2), ((1, 1), (1, 1)), cotangent)
+    together, alone = jax.jit(jax.vmap(run, (None, 0)))(x, k), [jax.jit(run)(x, kernel) for kernel in k]
+    for found, *expected in zip(together, *alone, strict=True):
+        np.testing.assert_allclose(found, np.stack(expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_depthwise_stays_a_convolution_elsewhere(platform):
+    run = depthwise(conv_general_dilated, (1, 1), ((1, 1), (1, 1)), jnp.ones((2, 6, 5, 4)))
+    program = export.export(jax.jit(run), platforms=[platform])(jnp.ones((2, 6, 5, 4)), jnp.ones((3, 3, 1, 4)))
+    assert program.mlir_module().count("stablehlo.convolution") == 3
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_computes_its_image_once(stride):
+    """XLA's CPU compiler could fuse what makes the image into each of the nine taps."""
+
+    def run(x, kernel):
+        pads = ((1, 1), (1, 1))
+        return conv_general_dilated(jnp.tanh(x), kernel, (stride, stride), pads, **LAYOUT, feature_group_count=4)
+
+    program = jax.jit(run).lower(jnp.ones((2, 6, 6, 4)), jnp.ones((3, 3, 1, 4))).compile().as_text()
+    (makes_image,) = [part for part in program.split("\n\n") if " tanh(" in part]
+    assert makes_image.count(" tanh(") == 1
+    assert " slice(" not in makes_image
 
 
 @pytest.mark.parametrize(("image", "kernel", "strides", "padding", "options"), CONVOLUTIONS)

@@ -1,5 +1,7 @@
 """`create_model` and `list_models`: names, options and the errors they end in."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -73,7 +75,10 @@ def test_out_indices_that_do_not_exist(index):
         shapes(model, (1, 64, 64, 3), method="features")
 
 
-@pytest.mark.parametrize(("name", "dim"), [("lenet5", 84), ("resnet20", 64), ("resnet50", 2048), ("resnetv2_18", 512)])
+@pytest.mark.parametrize(("name", "dim"), [
+    ("lenet5", 84), ("resnet20", 64), ("resnet50", 2048), ("resnetv2_18", 512),
+    ("mobilenet_v2", 1280), ("mobilenet_v3_small", 1024), ("squeezenet1_0", 512), ("shufflenet_v2_x2_0", 2048),
+])  # fmt: skip
 def test_no_classes_gives_pooled_features(name, dim):
     model = jv.create_model(name, num_classes=0)
     assert shapes(model, (3, *model.example_input().shape[1:])) == (3, dim)
@@ -86,6 +91,21 @@ def test_in_channels(name, channels):
     image = model.example_input().shape
     assert image[-1] == channels
     assert shapes(model, (2, *image[1:])) == (2, 4)
+
+
+@pytest.mark.parametrize(("name", "channels"), [
+    ("mobilenet_v2", [16, 24, 32, 96, 320]),
+    ("mobilenet_v3_large", [16, 24, 40, 112, 160]),
+    ("mobilenet_v3_small", [16, 24, 48, 96]),
+    ("mnasnet1_0", [16, 24, 40, 96, 320]),
+    ("squeezenet1_1", [64, 128, 256, 512]),
+    ("shufflenet_v2_x1_0", [116, 232, 464]),
+])  # fmt: skip
+def test_each_stage_halves_the_resolution_of_the_one_before(name, channels):
+    stages = shapes(jv.create_model(name), (1, 256, 192, 3), method="features")
+    assert [shape[-1] for shape in stages] == channels
+    areas = [height * width for _, height, width, _ in stages]
+    assert all(large == pytest.approx(4 * small, rel=0.1) for large, small in itertools.pairwise(areas))
 
 
 def test_residual_networks_take_images_of_any_size():
@@ -113,6 +133,8 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     ("resnet18", (1, 64, 64, 3), "uint8", TypeError, "floating type, got uint8"),
     ("resnet18", (1, 0, 64, 3), "float32", ValueError, r"at least one pixel, got the shape \(1, 0, 64, 3\)"),
     ("lenet5", (1, 28, 28, 1), "float32", ValueError, "32x32 pixels alone, got 28x28"),
+    ("squeezenet1_0", (1, 21, 20, 3), "float32", ValueError, "21x21 pixels or more, got 21x20"),
+    ("squeezenet1_1", (1, 16, 17, 3), "float32", ValueError, "17x17 pixels or more, got 16x17"),
 ])  # fmt: skip
 def test_images_that_cannot_be_right(name, image, dtype, error, message):
     with pytest.raises(error, match=message):

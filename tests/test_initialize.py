@@ -1,11 +1,14 @@
 """Initial variables against the rules of the papers and of torchvision (torchvision/models/resnet.py, 0.28)."""
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
 import jaxvision as jv
+from jaxvision.cnn.inverted_residual import Block
+from jaxvision.cnn.mnasnet import scaled
 
 SIGMAS = 5  # of the estimate: with fixed keys a rare deviation is not met again
 
@@ -68,6 +71,47 @@ def test_residual_networks_of_timm(name, last):
             ends_a_branch = "block" in path and layer == last
             start = 1 if leaf == "var" or (leaf == "scale" and not ends_a_branch) else 0
             assert (values == start).all(), path
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("mobilenet_v2", {"blocks": (Block(3, 32, 16, nn.relu6), Block(3, 96, 24, nn.relu6))}),
+    ("mobilenet_v3_small", {"blocks": (Block(3, 64, 16, nn.relu, squeeze_excite=True),), "hidden_width": 256}),
+    ("mnasnet0_5", scaled(0.5, depths=(1, 1))),
+])  # fmt: skip
+def test_networks_of_inverted_residual_blocks(name, options):
+    """As __init__ in torchvision.models.mobilenetv2, mobilenetv3 and mnasnet (0.28)."""
+    for path, values in initial(name, **options).items():
+        layer, leaf = path.split("/")[-2:]
+        if leaf != "kernel":
+            assert (values == (1 if leaf in ("scale", "var") else 0)).all(), path
+        elif layer == "head" and name.startswith("mnasnet"):
+            assert_uniform(values, np.sqrt(3 / 1000))
+        elif layer in ("head", "hidden"):
+            assert_normal(values, 0.01)
+        else:  # those of squeeze and excitation are 1x1 convolutions there
+            assert_normal(values, np.sqrt(2 / (np.prod(values.shape[:-2], initial=1) * values.shape[-1])))
+
+
+def test_squeezenet():
+    """As __init__ in torchvision.models.squeezenet (0.28)."""
+    for path, values in initial("squeezenet1_1").items():
+        if path.endswith("bias"):
+            assert not values.any(), path
+        elif path == "params/head/kernel":
+            assert_normal(values, 0.01)
+        else:
+            assert_uniform(values, np.sqrt(6 / np.prod(values.shape[:-1])))
+
+
+def test_shufflenet():
+    """As PyTorch draws convolutions and linear layers unless it is told otherwise."""
+    variables = initial("shufflenet_v2_x0_5", widths=(24, 48, 1024), depths=(2,))
+    for path, values in variables.items():
+        layer, leaf = path.split("/")[-2:]
+        if leaf == "kernel" or layer == "head":
+            assert_uniform(values, np.prod(variables[path.replace("bias", "kernel")].shape[:-1]) ** -0.5)
+        else:
+            assert (values == (1 if leaf in ("scale", "var") else 0)).all(), path
 
 
 def test_lenet5():

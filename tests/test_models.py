@@ -65,13 +65,16 @@ def test_weights_go_back_under_the_names_they_came_from(case, model, weights, va
 
 
 def test_outputs(name, case, model, variables, expected):
-    """The model is not compiled as a whole: each operation is, once for all models that share its shapes."""
-    images = random_images(2, case.image).transpose(0, 2, 3, 1)
-    logits = model.apply(variables, images, train=False)
-    np.testing.assert_allclose(logits, expected.logits, rtol=0, atol=RELATIVE * expected.logits.std())
+    """Most models are not compiled as a whole: each operation is, once for all models that share its shapes."""
 
-    stages = model.apply(variables, images, train=False, method="features")
-    outputs = {f"stage {i}": np.moveaxis(stage, -1, 1) for i, stage in enumerate(stages, start=1)}
-    headless = {**variables, "params": {"backbone": variables["params"]["backbone"]}}
-    outputs["pooled"] = jv.create_model(name, num_classes=0).apply(headless, images, train=False)
+    def run(variables, images):
+        headless = {**variables, "params": {"backbone": variables["params"]["backbone"]}}
+        pooled = jv.create_model(name, num_classes=0).apply(headless, images, train=False)
+        stages = model.apply(variables, images, train=False, method="features")
+        return model.apply(variables, images, train=False), stages, pooled
+
+    images = random_images(2, case.image).transpose(0, 2, 3, 1)
+    logits, stages, pooled = case.prepared(run)(variables, images)
+    np.testing.assert_allclose(logits, expected.logits, rtol=0, atol=RELATIVE * expected.logits.std())
+    outputs = {f"stage {i}": np.moveaxis(stage, -1, 1) for i, stage in enumerate(stages, start=1)} | {"pooled": pooled}
     assert not disagreements(outputs, expected.fingerprints, RELATIVE)

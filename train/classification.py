@@ -67,6 +67,8 @@ class Config:
     """Boxes are pasted from one image into another, of areas from Beta(x, x); 0 for not."""
     label_smoothing: float = 0.05
     """Share of the target probability spread over all classes."""
+    norm_momentum: float | None = None
+    """Share of BatchNorm's running statistics kept at each step; by default as the model has it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters and reductions are float32."""
     seed: int = 0
@@ -104,6 +106,8 @@ class Config:
         for name in ("mixup", "cutmix"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}")
+        if self.norm_momentum is not None and not 0 <= self.norm_momentum < 1:
+            raise ValueError(f"--norm-momentum must be from 0 to below 1, got {self.norm_momentum}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"--label-smoothing must be from 0 to below 1, got {self.label_smoothing}")
 
@@ -249,11 +253,15 @@ def create_model(config: Config, num_classes: int, shape: tuple[int, int, int]) 
     """Creates the model for images of a shape, and checks that it takes them.
 
     Raises:
-        ValueError: there is no such model, or it cannot take the images.
+        ValueError: there is no such model, or it cannot take the images, or not the momentum.
     """
-    model = jv.create_model(
-        config.model, num_classes=num_classes, in_channels=shape[-1], dtype=jnp.dtype(config.precision)
-    )
+    fields = {"num_classes": num_classes, "in_channels": shape[-1], "dtype": jnp.dtype(config.precision)}
+    if config.norm_momentum is not None:
+        fields["momentum"] = config.norm_momentum
+    try:
+        model = jv.create_model(config.model, **fields)
+    except TypeError as error:
+        raise ValueError(f"--model {config.model} cannot take --norm-momentum: {error}") from error
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     try:
         jax.eval_shape(lambda images: model.init(jax.random.key(0), images, train=False), images)

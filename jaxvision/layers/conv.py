@@ -7,7 +7,12 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+from flax.linen.initializers import Initializer
+from jax.typing import DTypeLike
 
+from jaxvision.layers.initializers import he_fan_out
+from jaxvision.layers.norm import BatchNorm
 from jaxvision.ops.convolution import conv_general_dilated
 
 Size = int | tuple[int, int]
@@ -67,3 +72,36 @@ class ConvNorm(nn.Module):
         x = conv(feature_group_count=self.groups, name="conv")(x)
         x = self.norm(name="norm")(x)
         return x if self.activation is None else self.activation(x)
+
+
+def conv_batch_norm(
+    train: bool,
+    *,
+    activation: Callable[[jax.Array], jax.Array] | None = nn.relu,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    kernel_init: Initializer = he_fan_out,
+    dtype: DTypeLike = jnp.float32,
+) -> Callable[..., ConvNorm]:
+    """Returns the constructor of `ConvNorm` with convolutions without bias and `BatchNorm`; the options are theirs."""
+    conv = partial(conv2d, use_bias=False, dtype=dtype, kernel_init=kernel_init)
+    norm = partial(BatchNorm, train, momentum=momentum, epsilon=epsilon, dtype=dtype)
+    return partial(ConvNorm, activation=activation, conv=conv, norm=norm)
+
+
+class PooledConv(nn.Module):
+    """A 1x1 convolution, its normalisation, an activation, the mean of each channel.
+
+    Attributes:
+        features: output channels.
+        conv_norm: from `train`, the constructor of the first three.
+    """
+
+    features: int
+    conv_norm: Callable[[bool], Callable[..., nn.Module]]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, features]
+        """Applies the four; sums are in float32 or wider."""
+        y = self.conv_norm(train)(self.features, name="conv_norm")(x)
+        return y.mean((1, 2), dtype=jnp.promote_types(y.dtype, jnp.float32)).astype(y.dtype)

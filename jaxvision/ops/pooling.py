@@ -1,4 +1,4 @@
-"""Max pooling, lowered for each platform as measured to be fastest there.
+"""Pooling: maxima, lowered for each platform as measured to be fastest there, and what only PyTorch and Caffe have.
 
 Shapes: B batch, H height, W width, C channels; h and w of the result, s and t strides, m and n windows that a period of
 the strides lies in.
@@ -44,6 +44,41 @@ def max_pool(
     pairs = tuple((before, after) for before, after in pairs)
     on_cpu = lambda x: _max_of_slices(x, tuple(window), tuple(strides), pairs)
     return lax.platform_dependent(x, cpu=on_cpu, default=plain)
+
+
+def adaptive_avg_pool(x: jax.Array, size: tuple[int, int]) -> jax.Array:  # [B, H, W, C] -> [B, *size, C]
+    """Averages a map to a given size, as `torch.nn.AdaptiveAvgPool2d` does; one of that size is returned as it is.
+
+    Pixel i of n is the mean of those that its n-th part of an axis touches, which overlap where n does not divide the
+    axis, and are repeated where the axis is shorter than n. Sums are in float32 or wider.
+
+    Args:
+        x: the map.
+        size: height and width of the result, at least 1.
+
+    Raises:
+        ValueError: a size is below 1.
+    """
+    if min(size) < 1:
+        raise ValueError(f"size must be 1 or more in both directions, got {size}")
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    for axis, parts in zip((1, 2), size, strict=True):
+        length = x.shape[axis]
+        if length != parts:
+            ends = [(i * length // parts, -(-(i + 1) * length // parts)) for i in range(parts)]
+            means = [lax.slice_in_dim(x, *end, axis=axis).mean(axis, dtype=wide) for end in ends]
+            x = jnp.stack(means, axis).astype(x.dtype)
+    return x
+
+
+def ceil_padding(size: Sequence[int], window: int, stride: int) -> tuple[tuple[int, int], ...]:
+    """Returns the padding with which windows of a pooling cover every pixel: Caffe's rule, `ceil_mode` in PyTorch.
+
+    Args:
+        size: of the axes, in pixels.
+        window, stride: of the pooling, in every direction; the stride is the window's length at most.
+    """
+    return tuple((0, (window - length) % stride) for length in size)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))

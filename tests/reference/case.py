@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 import flax.linen as nn
+import jax
 
 NUM_CLASSES = 10
 LEARNING_RATE = 0.02  # of the optimizer steps: SGD with Nesterov's momentum 0.9
@@ -18,11 +19,18 @@ class Case:
         layout: whose key names the reference implementation has.
         image: [C, H, W] of the images.
         damped: pattern of the weights that close a residual branch, see `random_weights`.
+        compiled: whether the network is compiled as a whole to compare its outputs: quicker where it has depthwise
+            convolutions, each of which takes long to compile alone.
     """
 
     layout: str
     image: tuple[int, int, int]
     damped: str = ""
+    compiled: bool = False
+
+    def prepared(self, function: Callable) -> Callable:
+        """Returns what computes a function of variables and images: compiled, or an operation at a time."""
+        return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0}) if self.compiled else function
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,7 +72,9 @@ def build(case: Case, reference: Reference) -> nn.Module:
     """Returns the network in float64, with the random weights."""
     network = reference.build(num_classes=NUM_CLASSES)
     weights = random_weights(state_shapes(network), case.damped)
-    network.load_state_dict({key: torch.from_numpy(w) for key, w in weights.items()}, strict=False)
+    state = network.state_dict()  # which also says of what version it is
+    state.update({key: torch.from_numpy(w) for key, w in weights.items()})
+    network.load_state_dict(state)
     return network.double()
 
 

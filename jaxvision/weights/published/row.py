@@ -22,7 +22,7 @@ class Published:
 
     Attributes:
         source: as `load_weights` takes it: on the hub, or the publisher's address.
-        sha256: what is known of the file's digest: all 64 hexadecimal digits, the first eight, or none.
+        sha256: what is known of the file's digest: all 64 hexadecimal digits, the first eight or ten, or none.
         licence: as the publisher states it, an SPDX identifier.
         accuracy: top-1, in per cent of ImageNet's validation images, as the publisher states it for this input.
         preprocessing: the input.
