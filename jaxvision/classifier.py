@@ -33,11 +33,17 @@ class Classifier(nn.Module):
     head_init: LinearInit = torch_linear
     dtype: DTypeLike = jnp.float32
 
-    @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, K]
         """Returns the logits, or the pooled features [B, D] where `num_classes` is 0."""
-        feature_map = self.backbone.features(image, train=train)[-1]
-        pooled = self.backbone.pool(feature_map, train=train)  # [B, D]
+        return self.logits(self.backbone.features(image, train=train)[-1], train=train)
+
+    def logits(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, K]
+        """Returns what the model gives, from the last stage of `features`."""
+        return self.linear(self.backbone.pool(feature_map, train=train))
+
+    @nn.compact
+    def linear(self, pooled: jax.Array) -> jax.Array:  # [..., D] -> [..., K]
+        """Applies the linear layer, if there is one."""
         if self.num_classes == 0:
             return pooled
         kernel_init, bias_init = self.head_init(pooled.shape[-1], self.num_classes)

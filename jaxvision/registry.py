@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxvision.cnn import lenet, resnet
+from jaxvision.cnn import alexnet, lenet, nin, resnet, vgg
 from jaxvision.preprocess import Preprocessing
 from jaxvision.weights.errors import WeightsError
 from jaxvision.weights.files import load_weights
@@ -17,6 +17,9 @@ from jaxvision.weights.published import PUBLISHED
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = {
     **lenet.VARIANTS,
+    **alexnet.VARIANTS,
+    **nin.VARIANTS,
+    **vgg.VARIANTS,
     **resnet.VARIANTS,
 }
 

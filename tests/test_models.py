@@ -31,8 +31,8 @@ def expected(name):
 
 
 @pytest.fixture(scope="module")
-def model(name):
-    return jv.create_model(name, num_classes=NUM_CLASSES)
+def model(name, case):
+    return jv.create_model(name, num_classes=NUM_CLASSES, **case.fields)
 
 
 @pytest.fixture(scope="module")
@@ -73,5 +73,5 @@ def test_outputs(name, case, model, variables, expected):
     stages = model.apply(variables, images, train=False, method="features")
     outputs = {f"stage {i}": np.moveaxis(stage, -1, 1) for i, stage in enumerate(stages, start=1)}
     headless = {**variables, "params": {"backbone": variables["params"]["backbone"]}}
-    outputs["pooled"] = jv.create_model(name, num_classes=0).apply(headless, images, train=False)
+    outputs["pooled"] = jv.create_model(name, num_classes=0, **case.fields).apply(headless, images, train=False)
     assert not disagreements(outputs, expected.fingerprints, RELATIVE)

@@ -23,7 +23,7 @@ one_of_each_kind = pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 
 
 def bfloat16_model(name):
-    return jv.create_model(name, num_classes=NUM_CLASSES, dtype=jnp.bfloat16)
+    return jv.create_model(name, num_classes=NUM_CLASSES, dtype=jnp.bfloat16, **cases.INFERENCE[name].fields)
 
 
 @one_of_each_kind
@@ -78,7 +78,8 @@ def test_statistics_of_bfloat16_images_are_those_of_their_float64_values():
 
 def training_pass(name):
     model = bfloat16_model(name)
-    return lambda variables, images: model.apply(variables, images, train=True, mutable=["batch_stats"])
+    options = {"mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}}
+    return lambda variables, images: model.apply(variables, images, train=True, **options)
 
 
 def abstract_arguments(name):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 
@@ -18,11 +19,13 @@ class Case:
         layout: whose key names the reference implementation has.
         image: [C, H, W] of the images.
         damped: pattern of the weights that close a residual branch, see `random_weights`.
+        fields: of both networks, to make layers narrow whose bulk would cost time and prove nothing.
     """
 
     layout: str
     image: tuple[int, int, int]
     damped: str = ""
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,14 +11,14 @@ files, but where a family's file says otherwise. No file was fetched for this ta
 
 from collections.abc import Mapping
 
-from jaxvision.weights.published import resnet
+from jaxvision.weights.published import alexnet, nin, resnet, vgg
 from jaxvision.weights.published.row import Published
 
 __all__ = ["PUBLISHED", "UNPUBLISHED", "Published", "published_table"]
 
-PUBLISHED: Mapping[str, Published] = {**resnet.PUBLISHED}
+PUBLISHED: Mapping[str, Published] = {**alexnet.PUBLISHED, **vgg.PUBLISHED, **resnet.PUBLISHED}
 
-UNPUBLISHED = ("lenet5", *resnet.UNPUBLISHED)
+UNPUBLISHED = ("lenet5", *alexnet.UNPUBLISHED, *nin.UNPUBLISHED, *resnet.UNPUBLISHED)
 """Models of which no weights are published that this library knows."""
 
 

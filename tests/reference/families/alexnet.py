@@ -1,0 +1,32 @@
+"""AlexNet, torchvision's and the paper's."""
+
+from functools import partial
+
+import jaxvision as jv
+from tests.reference.case import Case, Family, Tiny
+
+TORCHVISION = Case("torchvision", (3, 95, 127))  # a map of 2x3 pixels, averaged to 6x6
+PAPER = Case("caffe", (3, 227, 227))
+SMALL_PAPER = Case("caffe", (3, 99, 131))
+
+narrow = {"fc_dim": 32, "dropout": 0.0}
+NETWORKS = {
+    "alexnet_narrow": partial(jv.create_model, "alexnet", **narrow),
+    "alexnet_paper_narrow": partial(jv.create_model, "alexnet_paper", **narrow),
+    "alexnet_pool_first": partial(jv.create_model, "alexnet_paper", response_norm="after_pool", **narrow),
+}
+
+tiny = {"widths": (8, 16, 8, 8, 8), "fc_dim": 16, "dropout": 0.0}
+TINY = {
+    "alexnet_narrow": Tiny(partial(jv.create_model, "alexnet", **tiny), size=63),
+    "alexnet_paper_narrow": Tiny(partial(jv.create_model, "alexnet_paper", **tiny), size=67),
+}
+
+FAMILY = Family(
+    inference={"alexnet": TORCHVISION, "alexnet_paper": PAPER},
+    short={"alexnet_narrow": TORCHVISION, "alexnet_paper_narrow": SMALL_PAPER, "alexnet_pool_first": SMALL_PAPER},
+    networks=NETWORKS,
+    tiny=TINY,
+    stands_for=lambda name: (f"{name}_narrow", f"{name}_narrow"),
+    counts={"alexnet": 61_100_840, "alexnet_paper": 60_965_224},  # torchvision's metadata; the paper says 60 million
+)
