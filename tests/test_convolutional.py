@@ -1,5 +1,7 @@
 """Classifiers slid over larger images, against PyTorch networks of convolutions with the same weights, in float64."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,11 @@ def network(name):
     return model, from_foreign(model, random_weights(shapes, case.damped), case.layout, dtype=jnp.float64)
 
 
+@partial(jax.jit, static_argnums=0)
+def run(model, variables, image):
+    return model.apply(variables, image, train=False)
+
+
 def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=RELATIVE * np.std(expected))
 
@@ -35,7 +42,7 @@ def test_heat_map_of_larger_images(case):
     with jax.enable_x64(True):
         model, variables = network(name)
         heat_map = jv.convolutionalize(model, window if case.endswith("window") else None)
-        found = heat_map.apply(variables, jnp.asarray(images(case).transpose(0, 2, 3, 1), jnp.float64), train=False)
+        found = run(heat_map, variables, jnp.asarray(images(case).transpose(0, 2, 3, 1), jnp.float64))
     assert min(found.shape[1:3]) > 1
     assert_close(found, EXPECTED[case])
 
@@ -45,8 +52,7 @@ def test_one_pixel_is_the_classifier(name, size):
     with jax.enable_x64(True):
         model, variables = network(name)
         image = jnp.asarray(random_images(2, (3, size, size)).transpose(0, 2, 3, 1), jnp.float64)
-        heat_map = jv.convolutionalize(model).apply(variables, image, train=False)
-        logits = model.apply(variables, image, train=False)
+        heat_map, logits = (np.asarray(run(m, variables, image)) for m in (jv.convolutionalize(model), model))
     assert heat_map.shape == (2, 1, 1, NUM_CLASSES)
     assert_close(heat_map[:, 0, 0], logits)
 
@@ -55,8 +61,7 @@ def test_finest_map_has_the_logits_as_its_mean():
     with jax.enable_x64(True):
         model, variables = network("resnet8")
         image = jnp.asarray(random_images(2, (3, 32, 40)).transpose(0, 2, 3, 1), jnp.float64)
-        heat_map = jv.convolutionalize(model, 1).apply(variables, image, train=False)
-        logits = model.apply(variables, image, train=False)
+        heat_map, logits = (np.asarray(run(m, variables, image)) for m in (jv.convolutionalize(model, 1), model))
     assert heat_map.shape == (2, 8, 10, NUM_CLASSES)
     assert_close(heat_map.mean((1, 2)), logits)
 

@@ -131,7 +131,7 @@ def test_rows_are_pinned(name):
     else:
         model = name.partition(".")[0]
         place = r"(?:https://.*/|torchvision:)(?:gluon_)?"
-        prefix = re.fullmatch(rf"{place}{model}(?:_[a-z0-9_]+)?-([0-9a-f]{{8}}).pth", source)[1]
+        prefix = re.fullmatch(rf"{place}{model}(?:[_-][a-z0-9_]+)?-([0-9a-f]{{8}}).pth", source)[1]
         assert digest[:8] == prefix
         assert re.fullmatch(r"[0-9a-f]{8}|[0-9a-f]{64}", digest)
 

@@ -29,13 +29,15 @@ CIFAR = classification.Config(
 IMAGENET = classification.Config(
     image_size=32, epochs=6, batch_size=64, evaluate_every=2, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
 )
+# Of models that cannot take images as small.
+IMAGE_SIZES = {"alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64}
 
 
 def recipe(name: str) -> classification.Config:
     """Returns how a model is trained on the digits."""
     size = jv.create_model(name).example_input().shape[1]
     config = LENET if name == "lenet5" else CIFAR if size == 32 else IMAGENET
-    return dataclasses.replace(config, model=name)
+    return dataclasses.replace(config, model=name, image_size=IMAGE_SIZES.get(name, config.image_size))
 
 
 @dataclasses.dataclass(frozen=True)

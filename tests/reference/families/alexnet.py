@@ -1,5 +1,6 @@
 """AlexNet, torchvision's and the paper's."""
 
+import dataclasses
 from functools import partial
 
 import jaxvision as jv
@@ -8,12 +9,13 @@ from tests.reference.case import Case, Family, Tiny
 TORCHVISION = Case("torchvision", (3, 95, 127))  # a map of 2x3 pixels, averaged to 6x6
 PAPER = Case("caffe", (3, 227, 227))
 SMALL_PAPER = Case("caffe", (3, 99, 131))
+narrowed = {"fc_dim": 256}
 
-narrow = {"fc_dim": 32, "dropout": 0.0}
+short = {"fc_dim": 32, "dropout": 0.0}
 NETWORKS = {
-    "alexnet_narrow": partial(jv.create_model, "alexnet", **narrow),
-    "alexnet_paper_narrow": partial(jv.create_model, "alexnet_paper", **narrow),
-    "alexnet_pool_first": partial(jv.create_model, "alexnet_paper", response_norm="after_pool", **narrow),
+    "alexnet_narrow": partial(jv.create_model, "alexnet", **short),
+    "alexnet_paper_narrow": partial(jv.create_model, "alexnet_paper", **short),
+    "alexnet_pool_first": partial(jv.create_model, "alexnet_paper", response_norm="after_pool", **short),
 }
 
 tiny = {"widths": (8, 16, 8, 8, 8), "fc_dim": 16, "dropout": 0.0}
@@ -23,7 +25,10 @@ TINY = {
 }
 
 FAMILY = Family(
-    inference={"alexnet": TORCHVISION, "alexnet_paper": PAPER},
+    inference={
+        "alexnet": dataclasses.replace(TORCHVISION, fields=narrowed),
+        "alexnet_paper": dataclasses.replace(PAPER, fields=narrowed),
+    },
     short={"alexnet_narrow": TORCHVISION, "alexnet_paper_narrow": SMALL_PAPER, "alexnet_pool_first": SMALL_PAPER},
     networks=NETWORKS,
     tiny=TINY,

@@ -53,21 +53,21 @@ def paper_network(
     )
 
 
-def narrow_torchvision_network(num_classes: int = 1000) -> nn.Module:
-    """torchvision's with fully connected layers of 32 outputs, without dropout."""
-    network = torchvision.models.AlexNet(dropout=0.0)
-    for index, sizes in ((1, (9216, 32)), (4, (32, 32)), (6, (32, num_classes))):
+def torchvision_network(num_classes: int = 1000, *, fc_dim: int = 4096, dropout: float = 0.5) -> nn.Module:
+    """torchvision's, but for the outputs of its fully connected layers."""
+    network = torchvision.models.AlexNet(num_classes, dropout)
+    for index, sizes in ((1, (9216, fc_dim)), (4, (fc_dim, fc_dim)), (6, (fc_dim, num_classes))):
         network.classifier[index] = nn.Linear(*sizes)
     return network
 
 
-narrow_paper_network = partial(paper_network, fc_dim=32, dropout=0.0)
+short = {"fc_dim": 32, "dropout": 0.0}
 torchvision_model = partial(Reference, stages=("features.2", "features.5", "features.12"), pooled="classifier.5")
 paper_model = partial(Reference, stages=("reduction1", "reduction2", "pool5"), pooled="drop7")
 
-INFERENCE = {"alexnet": torchvision_model(torchvision.models.alexnet), "alexnet_paper": paper_model(paper_network)}
+INFERENCE = {"alexnet": torchvision_model(torchvision_network), "alexnet_paper": paper_model(paper_network)}
 SHORT = {
-    "alexnet_narrow": torchvision_model(narrow_torchvision_network),
-    "alexnet_paper_narrow": paper_model(narrow_paper_network),
-    "alexnet_pool_first": paper_model(partial(narrow_paper_network, pool_first=True)),
+    "alexnet_narrow": torchvision_model(partial(torchvision_network, **short)),
+    "alexnet_paper_narrow": paper_model(partial(paper_network, **short)),
+    "alexnet_pool_first": paper_model(partial(paper_network, pool_first=True, **short)),
 }
