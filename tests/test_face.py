@@ -88,12 +88,9 @@ def test_no_classes_gives_pooled_features(name, dim):
     assert set(abstract_variables(model)["params"]) == {"backbone"}
 
 
-@pytest.mark.parametrize(
-    ("name", "channels"),
 @pytest.mark.parametrize(("name", "channels"), [
     ("lenet5", 3), ("alexnet_paper", 1), ("nin", 1), ("vgg11", 1), ("resnet20", 1), ("resnet18", 5),
 ])  # fmt: skip
-)
 def test_in_channels(name, channels):
     model = jv.create_model(name, in_channels=channels, num_classes=4)
     image = model.example_input().shape
