@@ -47,7 +47,7 @@ def test_heat_map_of_larger_images(case):
     assert_close(found, EXPECTED[case])
 
 
-@pytest.mark.parametrize(("name", "size"), [("alexnet_narrow", 224), ("vgg_short", 56), ("nin", 32), ("resnet8", 32)])
+@pytest.mark.parametrize(("name", "size"), [("vgg_short", 56), ("resnet8", 32)])
 def test_one_pixel_is_the_classifier(name, size):
     with jax.enable_x64(True):
         model, variables = network(name)

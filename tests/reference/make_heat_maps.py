@@ -43,10 +43,13 @@ def convolutional(name: str, window: int) -> nn.Sequential:
     return as_convolutions(parts, 1)
 
 
+def heat_map(case: str) -> np.ndarray:  # [B, h, w, K]
+    """Returns the heat map of a case."""
+    name, _, window = HEAT_MAPS[case]
+    with torch.no_grad():
+        scores = convolutional(name, window)(torch.from_numpy(images(case)).double())
+    return np.moveaxis(scores.numpy(), 1, -1)
+
+
 if __name__ == "__main__":
-    maps = {}
-    for case, (name, _, window) in HEAT_MAPS.items():
-        with torch.no_grad():
-            heat_map = convolutional(name, window)(torch.from_numpy(images(case)).double())
-        maps[case] = np.moveaxis(heat_map.numpy(), 1, -1)
-    np.savez_compressed(FILE, **maps)
+    np.savez_compressed(FILE, **{case: heat_map(case) for case in HEAT_MAPS})

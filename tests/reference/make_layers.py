@@ -37,8 +37,13 @@ def layers() -> dict[str, tuple[nn.Module, np.ndarray]]:
     return found
 
 
-if __name__ == "__main__":
-    arrays = {}
+def arrays() -> dict[str, np.ndarray]:
+    """Returns what is stored."""
+    found = {}
     for name, (layer, x) in layers().items():
-        arrays[f"{name} output"], arrays[f"{name} gradient"] = results(layer, x)
-    np.savez_compressed(FILE, **arrays)
+        found[f"{name} output"], found[f"{name} gradient"] = results(layer, x)
+    return found
+
+
+if __name__ == "__main__":
+    np.savez_compressed(FILE, **arrays())
