@@ -18,11 +18,7 @@ NETWORKS = {
     "alexnet_pool_first": partial(jv.create_model, "alexnet_paper", response_norm="after_pool", **short),
 }
 
-tiny = {"widths": (8, 16, 8, 8, 8), "fc_dim": 16, "dropout": 0.0}
-TINY = {
-    "alexnet_narrow": Tiny(partial(jv.create_model, "alexnet", **tiny), size=63),
-    "alexnet_paper_narrow": Tiny(partial(jv.create_model, "alexnet_paper", **tiny), size=67),
-}
+tiny = partial(jv.create_model, "alexnet_paper", widths=(8, 16, 8, 8, 8), fc_dim=16, dropout=0.0)
 
 FAMILY = Family(
     inference={
@@ -31,7 +27,7 @@ FAMILY = Family(
     },
     short={"alexnet_narrow": TORCHVISION, "alexnet_paper_narrow": SMALL_PAPER, "alexnet_pool_first": SMALL_PAPER},
     networks=NETWORKS,
-    tiny=TINY,
-    stands_for=lambda name: (f"{name}_narrow", f"{name}_narrow"),
+    tiny={"alexnet_paper_narrow": Tiny(tiny, size=67)},
+    stands_for=lambda name: (f"{name}_narrow", "alexnet_paper_narrow"),  # which has all parts of the other
     counts={"alexnet": 61_100_840, "alexnet_paper": 60_965_224},  # torchvision's metadata; the paper says 60 million
 )

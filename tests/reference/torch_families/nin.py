@@ -92,7 +92,4 @@ cifar_model = partial(Reference, stages=("pool1", "pool2", "relu_cccp5"), pooled
 imagenet_model = partial(Reference, stages=("pool1", "pool2", "pool3", "relu_cccp7"), pooled="features.mean")
 
 INFERENCE = {"nin": cifar_model(cifar_network), "nin_imagenet": imagenet_model(imagenet_network)}
-SHORT = {
-    "nin": cifar_model(partial(cifar_network, dropout=0.0)),
-    "nin_imagenet": imagenet_model(partial(imagenet_network, dropout=0.0)),
-}
+SHORT = {"nin": cifar_model(partial(cifar_network, dropout=0.0))}
