@@ -6,11 +6,9 @@ from tests.reference.random_values import random_images
 
 HEAT_MAPS = {  # network of `cases.SHORT`, height and width of the images, pixels of the feature map that its head sees
     "alexnet": ("alexnet_narrow", (256, 288), 6),
-    "alexnet_paper": ("alexnet_paper_narrow", (259, 291), 6),
     "vgg": ("vgg_short", (64, 80), 7),
     "nin": ("nin", (40, 48), 8),
     "resnet": ("resnet8", (48, 40), 8),
-    "resnet, small window": ("resnet8", (32, 36), 3),
 }
 
 
