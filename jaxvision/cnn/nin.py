@@ -107,7 +107,7 @@ class NiN(nn.Module):
         return conv2d(width, 1, kernel_init=nn.initializers.normal(0.05), dtype=self.dtype, name=f"cccp{number}")
 
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, C]
-        """Returns the mean of each channel. The logits are no function of it: `ClassMaps` has a ReLU before its mean."""
+        """Returns the mean of each channel. The logits are no function of it: a ReLU precedes their mean."""
         del train
         return spatial_mean(feature_map)
 
