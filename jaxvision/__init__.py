@@ -1,5 +1,6 @@
 """Computer vision in JAX: models as pure-function Flax Linen modules, with the published weights."""
 
+from jaxvision.convolutional import convolutionalize
 from jaxvision.initialize import init
 from jaxvision.registry import create_model, list_models, preprocessing, pretrained
 from jaxvision.weights import WeightsError, load_weights, save_weights
@@ -7,6 +8,7 @@ from jaxvision.weights import WeightsError, load_weights, save_weights
 __version__ = "0.1.0"
 __all__ = [
     "WeightsError",
+    "convolutionalize",
     "create_model",
     "init",
     "list_models",

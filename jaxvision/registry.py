@@ -9,7 +9,19 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxvision.cnn import airbench, lenet, mnasnet, mobilenet_v2, mobilenet_v3, resnet, shufflenet_v2, squeezenet
+from jaxvision.cnn import (
+    airbench,
+    alexnet,
+    lenet,
+    mnasnet,
+    mobilenet_v2,
+    mobilenet_v3,
+    nin,
+    resnet,
+    shufflenet_v2,
+    squeezenet,
+    vgg,
+)
 from jaxvision.preprocess import Preprocessing
 from jaxvision.weights.errors import WeightsError
 from jaxvision.weights.files import load_weights
@@ -17,6 +29,9 @@ from jaxvision.weights.published import PUBLISHED
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = {
     **lenet.VARIANTS,
+    **alexnet.VARIANTS,
+    **nin.VARIANTS,
+    **vgg.VARIANTS,
     **resnet.VARIANTS,
     **airbench.VARIANTS,
     **squeezenet.VARIANTS,

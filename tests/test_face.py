@@ -53,6 +53,11 @@ def test_models_made_alike_are_equal_and_hash_alike(name):
 
 @pytest.mark.parametrize(("name", "stages"), [
     ("lenet5", ((2, 14, 14, 6), (2, 5, 5, 16), (2, 1, 1, 120))),
+    ("alexnet", ((2, 27, 27, 64), (2, 13, 13, 192), (2, 6, 6, 256))),
+    ("alexnet_paper", ((2, 27, 27, 96), (2, 13, 13, 256), (2, 6, 6, 256))),  # 9,216 pixels in the end
+    ("nin", ((2, 16, 16, 96), (2, 8, 8, 192), (2, 8, 8, 192))),
+    ("nin_imagenet", ((2, 27, 27, 96), (2, 13, 13, 256), (2, 6, 6, 384), (2, 6, 6, 1024))),
+    ("vgg16", ((2, 112, 112, 64), (2, 56, 56, 128), (2, 28, 28, 256), (2, 14, 14, 512), (2, 7, 7, 512))),
     ("resnet20", ((2, 32, 32, 16), (2, 16, 16, 32), (2, 8, 8, 64))),
     ("resnet50", ((2, 56, 56, 256), (2, 28, 28, 512), (2, 14, 14, 1024), (2, 7, 7, 2048))),
 ])  # fmt: skip
@@ -76,7 +81,8 @@ def test_out_indices_that_do_not_exist(index):
 
 
 @pytest.mark.parametrize(("name", "dim"), [
-    ("lenet5", 84), ("resnet20", 64), ("resnet50", 2048), ("resnetv2_18", 512),
+    ("lenet5", 84), ("alexnet", 4096), ("nin", 192), ("vgg11_bn", 4096), ("resnet20", 64), ("resnet50", 2048),
+    ("resnetv2_18", 512),
     ("mobilenet_v2", 1280), ("mobilenet_v3_small", 1024), ("squeezenet1_0", 512), ("shufflenet_v2_x2_0", 2048),
 ])  # fmt: skip
 def test_no_classes_gives_pooled_features(name, dim):
@@ -85,7 +91,9 @@ def test_no_classes_gives_pooled_features(name, dim):
     assert set(abstract_variables(model)["params"]) == {"backbone"}
 
 
-@pytest.mark.parametrize(("name", "channels"), [("lenet5", 3), ("resnet20", 1), ("resnet18", 5)])
+@pytest.mark.parametrize(("name", "channels"), [
+    ("lenet5", 3), ("alexnet_paper", 1), ("nin", 1), ("vgg11", 1), ("resnet20", 1), ("resnet18", 5),
+])  # fmt: skip
 def test_in_channels(name, channels):
     model = jv.create_model(name, in_channels=channels, num_classes=4)
     image = model.example_input().shape
@@ -113,7 +121,17 @@ def test_residual_networks_take_images_of_any_size():
     assert shapes(jv.create_model("resnet18"), (1, 1, 1, 3)) == (1, 1000)
 
 
+@pytest.mark.parametrize(("name", "size"), [
+    ("alexnet", 63), ("alexnet_paper", 67), ("nin", 4), ("nin_imagenet", 39), ("vgg11", 32),
+])  # fmt: skip
+def test_smallest_images(name, size):
+    model = jv.create_model(name)
+    assert shapes(model, (1, size, size, 3)) == (1, model.num_classes)
+    assert shapes(model, (1, size, size, 3), method="features")[-1][1:3] == (1, 1)
+
+
 @pytest.mark.parametrize(("name", "options", "message"), [
+    ("alexnet", {"response_norm": "before"}, "response_norm must be one of none, .*, got 'before'"),
     ("resnet18", {"groups": 32}, "groups=32 and width_per_group=64 are for Bottleneck, not for BasicBlock"),
     ("resnetv2_50", {"width_per_group": 4}, "groups=1 and width_per_group=4 are .* not for PreActBottleneck"),
     ("resnetv2_18", {"squeeze_excite": True}, "squeeze_excite, .* are not for PreActBasicBlock"),
@@ -135,6 +153,11 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     ("lenet5", (1, 28, 28, 1), "float32", ValueError, "32x32 pixels alone, got 28x28"),
     ("squeezenet1_0", (1, 21, 20, 3), "float32", ValueError, "21x21 pixels or more, got 21x20"),
     ("squeezenet1_1", (1, 16, 17, 3), "float32", ValueError, "17x17 pixels or more, got 16x17"),
+    ("alexnet", (1, 64, 62, 3), "float32", ValueError, "63x63 pixels or more, got 64x62"),
+    ("alexnet_paper", (1, 66, 67, 3), "float32", ValueError, "67x67 pixels or more, got 66x67"),
+    ("nin", (1, 3, 4, 3), "float32", ValueError, "4x4 pixels or more, got 3x4"),
+    ("nin_imagenet", (1, 38, 39, 3), "float32", ValueError, "39x39 pixels or more, got 38x39"),
+    ("vgg11", (1, 32, 31, 3), "float32", ValueError, "32x32 pixels or more, got 32x31"),
 ])  # fmt: skip
 def test_images_that_cannot_be_right(name, image, dtype, error, message):
     with pytest.raises(error, match=message):

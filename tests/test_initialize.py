@@ -1,4 +1,4 @@
-"""Initial variables against the rules of the papers and of torchvision (torchvision/models/resnet.py, 0.28)."""
+"""Initial variables against the rules of the papers and of torchvision (torchvision/models, 0.28)."""
 
 import flax.linen as nn
 import jax
@@ -120,6 +120,50 @@ def test_lenet5():
     assert set(variables) == {f"params/{layer}/{leaf}" for layer in fan_ins for leaf in ("kernel", "bias")}
     for path, values in variables.items():
         assert_uniform(values, 2.4 / fan_ins[path.removeprefix("params/").rpartition("/")[0]])
+
+
+def test_alexnet_of_torchvision():
+    """Every layer as PyTorch draws it."""
+    variables = initial("alexnet", fc_dim=64)
+    assert len(variables) == 16
+    for path, values in variables.items():
+        kernel = variables[path.replace("bias", "kernel")]
+        assert_uniform(values, np.prod(kernel.shape[:-1]) ** -0.5)
+
+
+def test_alexnet_of_the_paper():
+    """Section 5: weights of deviation 0.01; biases of 1 where they give ReLUs positive inputs, elsewhere 0."""
+    variables = initial("alexnet_paper", fc_dim=64)
+    assert len(variables) == 16
+    ones = ("conv2", "conv4", "conv5", "fc6", "fc7")
+    for path, values in variables.items():
+        *_, layer, leaf = path.split("/")
+        if leaf == "kernel":
+            assert_normal(values, 0.01)
+        else:
+            assert (values == (1 if layer in ones else 0)).all(), path
+
+
+def test_vgg():
+    """Convolutions of fan_out, linear layers of deviation 0.01, biases 0."""
+    variables = initial("vgg11_bn", fc_dim=64, widths=(8, 16, 32, 64, 64))
+    for path, values in variables.items():
+        if path.endswith("kernel"):
+            convolution = "stage" in path
+            assert_normal(values, np.sqrt(2 / (9 * values.shape[-1])) if convolution else 0.01)
+        else:
+            assert (values == (1 if path.endswith(("scale", "var")) else 0)).all(), path
+
+
+@pytest.mark.parametrize(("name", "narrower"), [("nin", ()), ("nin_imagenet", ("conv1", "conv3", "head"))])
+def test_network_in_network(name, narrower):
+    """As the authors' definitions for Caffe: deviation 0.05, of some layers 0.01; biases 0."""
+    for path, values in initial(name).items():
+        *_, layer, leaf = path.split("/")
+        if leaf == "kernel":
+            assert_normal(values, 0.01 if layer in narrower else 0.05)
+        else:
+            assert (values == 0).all(), path
 
 
 def test_key_decides_every_value():

@@ -31,8 +31,8 @@ def expected(name):
 
 
 @pytest.fixture(scope="module")
-def model(name):
-    return jv.create_model(name, num_classes=NUM_CLASSES)
+def model(name, case):
+    return jv.create_model(name, num_classes=NUM_CLASSES, **case.fields)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_outputs(name, case, model, variables, expected):
 
     def run(variables, images):
         headless = {**variables, "params": {"backbone": variables["params"]["backbone"]}}
-        pooled = jv.create_model(name, num_classes=0).apply(headless, images, train=False)
+        pooled = jv.create_model(name, num_classes=0, **case.fields).apply(headless, images, train=False)
         stages = model.apply(variables, images, train=False, method="features")
         return model.apply(variables, images, train=False), stages, pooled
 

@@ -49,6 +49,9 @@ def test_stored_training(name):
 @pytest.mark.parametrize(
     ("name", "layout", "build"),
     [
+        ("alexnet", "torchvision", torchvision.models.alexnet),
+        ("vgg11", "torchvision", torchvision.models.vgg11),
+        ("vgg13_bn", "timm", partial(timm.create_model, "vgg13_bn")),
         ("resnet18", "torchvision", torchvision.models.resnet18),
         ("resnet50", "torchvision", torchvision.models.resnet50),
         ("wide_resnet50_2", "torchvision", torchvision.models.wide_resnet50_2),

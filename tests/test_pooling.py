@@ -1,71 +1,64 @@
-"""Max pooling as it is lowered for a CPU, against XLA's own windows in float64."""
+"""Pooling and local response normalisation, and their gradients, against PyTorch's in float64."""
 
-from functools import partial
-
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvision.ops.pooling import max_pool
+from jaxvision.cnn.nin import pool3x3
+from jaxvision.ops.local_response import local_response_norm
+from jaxvision.ops.pooling import adaptive_avg_pool
+from tests.reference.layer_cases import ADAPTIVE, CEIL, RESPONSE, image
+from tests.reference.stored import FOLDER
 
-POOLINGS = [  # window, strides, padding, image
-    ((2, 2), (2, 2), "VALID", (8, 6)),
-    ((2, 2), (2, 2), "VALID", (7, 9)),  # the last row and column in no window
-    ((3, 3), (2, 2), ((1, 1), (1, 1)), (8, 7)),
-    ((3, 3), (2, 2), "VALID", (9, 10)),
-    ((3, 3), (2, 2), ((0, 1), (0, 0)), (8, 9)),  # PyTorch's ceil_mode
-    ((3, 3), (1, 1), ((1, 1), (1, 1)), (5, 4)),
-    ((3, 3), None, "SAME", (5, 4)),
-    ((2, 3), (3, 1), "SAME", (8, 7)),  # rows in no window between others
-    ((1, 2), (2, 3), "VALID", (6, 9)),
-    ((3, 3), (5, 5), ((1, 1), (1, 1)), (12, 11)),
-    ((4, 4), (2, 2), "VALID", (10, 10)),  # many taps: XLA's own
-]
+EXPECTED = np.load(FOLDER / "layers.npz")
+CASES = {
+    **{name: (shape, lambda x, size=size: adaptive_avg_pool(x, size)) for name, (shape, size) in ADAPTIVE.items()},
+    **{name: (shape, lambda x, kind=kind: pool3x3(x, kind)) for name, (shape, kind) in CEIL.items()},
+    **{name: (shape, lambda x, o=options: local_response_norm(x, **o)) for name, (shape, options) in RESPONSE.items()},
+}
 
 
-@pytest.mark.parametrize(("window", "strides", "padding", "size"), POOLINGS)
-def test_values_and_gradients(window, strides, padding, size):
-    def value_and_gradient(pool):
-        def loss(x):
-            y = pool(x, window, strides, padding)
-            return (jnp.sin(y) * weights[: y.size].reshape(y.shape)).sum(), y
+def with_gradient(function, x):
+    """Returns the output, and the gradient of the sum of its squares."""
+    output, pull_back = jax.vjp(function, x)
+    return output, pull_back(2 * output)[0]
 
-        (_, y), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(x)
-        return y, gradient
 
+@pytest.mark.parametrize("name", CASES)
+def test_output_and_gradient(name):
+    shape, function = CASES[name]
     with jax.enable_x64(True):
-        x = np.random.RandomState(0).randn(2, *size, 3)
-        weights = np.random.RandomState(1).randn(x.size)
-        (y, gradient), (expected, expected_gradient) = map(value_and_gradient, (max_pool, nn.max_pool))
-    np.testing.assert_array_equal(y, expected)
-    np.testing.assert_allclose(gradient, expected_gradient, rtol=0, atol=1e-14)
+        x = jnp.asarray(image(name, shape))
+        output, gradient = jax.jit(with_gradient, static_argnums=0)(function, x)
+    np.testing.assert_allclose(output, EXPECTED[f"{name} output"], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(gradient, EXPECTED[f"{name} gradient"], rtol=1e-11, atol=1e-11)
 
 
-def test_forward_mode_and_vmap():
-    pool = partial(max_pool, window=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-    x, dx = np.random.RandomState(0).randn(2, 3, 8, 7, 2).astype(np.float32)
-    gradient = jax.grad(lambda x: (pool(x) ** 2).sum())
-    _, slope = jax.jvp(lambda x: (pool(x) ** 2).sum(), (x,), (dx,))
-    assert float(slope) == pytest.approx(float((gradient(x) * dx).sum()), rel=1e-4)
-    np.testing.assert_array_equal(jax.vmap(gradient)(np.stack([x, dx])), np.stack([gradient(x), gradient(dx)]))
+def test_the_papers_constants_are_the_default():
+    shape, options = RESPONSE["response, paper"]
+    x = image("response, paper", shape)
+    np.testing.assert_array_equal(local_response_norm(x), local_response_norm(x, **options))
 
 
-def test_the_first_of_equal_pixels_gets_the_gradient():
-    """As in PyTorch: `torch.nn.functional.max_pool2d(torch.ones(1, 1, 4, 4), 3, 2, 1)` gives just these."""
-    gradient = jax.grad(lambda x: max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))).sum())(jnp.ones((1, 4, 4, 1)))
-    expected = np.zeros((4, 4))
-    expected[:2, :2] = 1
-    np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
+def test_a_map_that_fits_is_returned_as_it_is():
+    x = jnp.ones((1, 6, 7, 2))
+    assert not jax.make_jaxpr(lambda x: adaptive_avg_pool(x, (6, 7)))(x).eqns
 
 
-def test_nan_is_the_largest():
-    x = np.zeros((1, 4, 4, 1), np.float32)
-    x[0, 1, 1] = np.nan
-    pooled = max_pool(jnp.asarray(x), (2, 2), (2, 2))
-    np.testing.assert_array_equal(np.isnan(pooled[0, :, :, 0]), [[True, False], [False, False]])
+@pytest.mark.parametrize("function", [lambda x: adaptive_avg_pool(x, (2, 2)), lambda x: local_response_norm(x, k=1e-6)])
+def test_sums_of_bfloat16_are_of_float32(function):
+    """257 equal terms: a sum in bfloat16 stops at 256."""
+    x = jnp.asarray(np.random.RandomState(0).uniform(0.5, 1, (1, 34, 30, 8)), jnp.bfloat16)
+    found, wide = function(x), function(x.astype(jnp.float32))
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(found, wide.astype(jnp.bfloat16))
 
 
-def test_bfloat16_stays():
-    assert max_pool(jnp.ones((1, 4, 4, 1), jnp.bfloat16), (2, 2), (2, 2)).dtype == jnp.bfloat16
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda x: adaptive_avg_pool(x, (0, 2)), r"size must be 1 or more in both directions, got \(0, 2\)"),
+    (lambda x: local_response_norm(x, size=0), "size must be 1 or more, got 0"),
+])  # fmt: skip
+def test_sizes_that_cannot_be(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(jnp.ones((1, 4, 4, 3)))

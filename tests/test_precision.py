@@ -18,14 +18,16 @@ from tests.reference.stored import read
 ROUNDING = 2.0**-8  # largest relative rounding error of bfloat16
 ONE_OF_EACH_KIND = [
     "lenet5", "resnet18", "resnet50", "plain18", "resnetv2_18", "resnetv2_50", "resnet8", "plain8", "preact_resnet20",
-    "seresnet18", "seresnext26d_32x4d",
+    "seresnet18", "seresnext26d_32x4d", "alexnet_paper", "nin", "vgg11_bn",
     "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5", "squeezenet1_1", "shufflenet_v2_x0_5",
 ]  # fmt: skip
+# Adaptive pooling has one for each row and column; the paper's AlexNet has maps that fit, LeNet-5 sums windows.
+POOLING_SUMS = {"lenet5": 0, "alexnet_paper": 0, "vgg11_bn": 7 + 7}
 one_of_each_kind = pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 
 
 def bfloat16_model(name):
-    return jv.create_model(name, num_classes=NUM_CLASSES, dtype=jnp.bfloat16)
+    return jv.create_model(name, num_classes=NUM_CLASSES, dtype=jnp.bfloat16, **cases.INFERENCE[name].fields)
 
 
 @one_of_each_kind
@@ -48,10 +50,9 @@ def test_sums_are_of_float32(name):
     normalisations = sum(equation.primitive.name == "rsqrt" for equation in equations)
     parameters = flatten_dict(abstract_variables(bfloat16_model(name))["params"])
     squeezes = sum(path[-3:] == ("se", "fc1", "kernel") for path in parameters)
-    pooling = 0 if name == "lenet5" else 1
-    assert len(sums) == 2 * normalisations + squeezes + pooling
+    assert len(sums) == 2 * normalisations + squeezes + POOLING_SUMS.get(name, 1)
     windows = [equation for equation in equations if equation.primitive.name == "reduce_window_sum"]
-    assert bool(windows) == (name in ("lenet5", "seresnext26d_32x4d"))
+    assert bool(windows) == (name in ("lenet5", "nin", "seresnext26d_32x4d"))
     types = {operand.aval.dtype for equation in sums + windows for operand in equation.invars}
     assert types <= {jnp.dtype(jnp.float32)}
 

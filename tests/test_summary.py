@@ -13,6 +13,15 @@ from jaxvision.summary import Layer, summarize, table, totals
 
 # Parameters and multiply-adds (in thousands of millions) as torchvision publishes them with its weights.
 PUBLISHED = {
+    "alexnet": (61_100_840, 0.714),
+    "vgg11": (132_863_336, 7.609),
+    "vgg13": (133_047_848, 11.308),
+    "vgg16": (138_357_544, 15.470),
+    "vgg19": (143_667_240, 19.632),
+    "vgg11_bn": (132_868_840, 7.609),
+    "vgg13_bn": (133_053_736, 11.308),
+    "vgg16_bn": (138_365_992, 15.470),
+    "vgg19_bn": (143_678_248, 19.632),
     "resnet18": (11_689_512, 1.814),
     "resnet34": (21_797_672, 3.664),
     "resnet50": (25_557_032, 4.089),

@@ -53,12 +53,22 @@ def _write_kernel(kernel: np.ndarray) -> np.ndarray:  # [..., I, O] -> [O, I, ..
     return np.moveaxis(kernel, (-1, -2), (0, 1))
 
 
+def _conv_as_dense(size: int) -> dict[str, Transform]:
+    """Of a convolution with a square kernel as large as its map, in the file a dense layer after a flattened map."""
+    as_conv = lambda weight: weight.reshape(len(weight), -1, size, size)  # [O, C h w] -> [O, C, h, w]
+    read = lambda weight: _read_kernel(as_conv(weight))
+    write = lambda kernel: _write_kernel(kernel).reshape(kernel.shape[-1], -1)
+    return {"kernel": Transform(read, write)}
+
+
 UNCHANGED = Transform(lambda array: array, lambda array: array)
 USUAL = {"kernel": Transform(_read_kernel, _write_kernel)}
 TRANSFORMS = {  # by name, then by leaf; other leaves have their usual transform
     "dense_as_1x1_conv": {
         "kernel": Transform(lambda w: _read_kernel(w[:, :, 0, 0]), lambda k: _write_kernel(k)[:, :, None, None])
     },
+    "6x6_conv_as_dense": _conv_as_dense(6),
+    "7x7_conv_as_dense": _conv_as_dense(7),
 }
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -21,12 +22,14 @@ class Case:
         damped: pattern of the weights that close a residual branch, see `random_weights`.
         compiled: whether the network is compiled as a whole to compare its outputs: quicker where it has depthwise
             convolutions, each of which takes long to compile alone.
+        fields: of both networks, to make layers narrow whose bulk would cost time and prove nothing.
     """
 
     layout: str
     image: tuple[int, int, int]
     damped: str = ""
     compiled: bool = False
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def prepared(self, function: Callable) -> Callable:
         """Returns what computes a function of variables and images: compiled, or an operation at a time."""

@@ -70,7 +70,7 @@ def parameter_groups(network: nn.Module) -> list[dict]:
 
 def build(case: Case, reference: Reference) -> nn.Module:
     """Returns the network in float64, with the random weights."""
-    network = reference.build(num_classes=NUM_CLASSES)
+    network = reference.build(num_classes=NUM_CLASSES, **case.fields)
     weights = random_weights(state_shapes(network), case.damped)
     state = network.state_dict()  # which also says of what version it is
     state.update({key: torch.from_numpy(w) for key, w in weights.items()})

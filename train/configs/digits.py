@@ -28,15 +28,21 @@ CIFAR = classification.Config(
 IMAGENET = classification.Config(
     image_size=32, epochs=6, batch_size=64, evaluate_every=2, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
 )
+# Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
+IMAGE_SIZES = {"alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64}
+LEARNING_RATES = {"alexnet": 1e-4, "nin": 5e-4, "vgg": 1e-4}  # by the beginning of the name
 
 
 def recipe(name: str) -> classification.Config:
     """Returns how a model is trained on the digits."""
     size = jv.create_model(name).example_input().shape[1]
     config = LENET if name == "lenet5" else CIFAR if size == 32 else IMAGENET
+    size = IMAGE_SIZES.get(name, config.image_size)
+    rates = [rate for beginning, rate in LEARNING_RATES.items() if name.startswith(beginning)]
+    optimizer = OptimizerConfig(learning_rate=rates[0]) if rates else config.optimizer
     # The statistics of MNASNet, of which it keeps 0.9997 at each step, would hardly leave their initial values.
     norm_momentum = 0.9 if name.startswith("mnasnet") else None
-    return dataclasses.replace(config, model=name, norm_momentum=norm_momentum)
+    return dataclasses.replace(config, model=name, image_size=size, optimizer=optimizer, norm_momentum=norm_momentum)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,19 +4,31 @@ The keys are timm's: the model's name and a tag. The first row of a model is wha
 can be fetched, torchvision's before others.
 
 Addresses, licences and input are those of torchvision 0.28 and timm 1.0.31, the accuracy is that of torchvision's
-metadata and of timm's results/results-imagenet.csv. Eight or ten hexadecimal digits of SHA-256 are in the publisher's file
-name; the hub's commits and whole digests are those that projects unrelated to each other recorded when they fetched the
-files, but where a family's file says otherwise. No file was fetched for this table.
+metadata and of timm's results/results-imagenet.csv. Eight or ten hexadecimal digits of SHA-256 are in the publisher's
+file name; the hub's commits and whole digests are those that projects unrelated to each other recorded when they
+fetched the files, but where a family's file says otherwise. No file was fetched for this table.
 """
 
 from collections.abc import Mapping
 
-from jaxvision.weights.published import mnasnet, mobilenet_v2, mobilenet_v3, resnet, shufflenet_v2, squeezenet
+from jaxvision.weights.published import (
+    alexnet,
+    mnasnet,
+    mobilenet_v2,
+    mobilenet_v3,
+    nin,
+    resnet,
+    shufflenet_v2,
+    squeezenet,
+    vgg,
+)
 from jaxvision.weights.published.row import Published
 
 __all__ = ["PUBLISHED", "UNPUBLISHED", "Published", "published_table"]
 
 PUBLISHED: Mapping[str, Published] = {
+    **alexnet.PUBLISHED,
+    **vgg.PUBLISHED,
     **resnet.PUBLISHED,
     **squeezenet.PUBLISHED,
     **mobilenet_v2.PUBLISHED,
@@ -25,7 +37,7 @@ PUBLISHED: Mapping[str, Published] = {
     **shufflenet_v2.PUBLISHED,
 }
 
-UNPUBLISHED = ("lenet5", "airbench94", *resnet.UNPUBLISHED)
+UNPUBLISHED = ("lenet5", "airbench94", *alexnet.UNPUBLISHED, *nin.UNPUBLISHED, *resnet.UNPUBLISHED)
 """Models of which no weights are published that this library knows."""
 
 

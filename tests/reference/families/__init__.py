@@ -2,17 +2,23 @@
 
 from tests.reference.families import (
     airbench,
+    alexnet,
     lenet,
     mnasnet,
     mobilenet_v2,
     mobilenet_v3,
+    nin,
     resnet,
     shufflenet_v2,
     squeezenet,
+    vgg,
 )
 
 FAMILIES = (
     lenet.FAMILY,
+    alexnet.FAMILY,
+    nin.FAMILY,
+    vgg.FAMILY,
     resnet.FAMILY,
     airbench.FAMILY,
     squeezenet.FAMILY,

@@ -2,13 +2,28 @@
 
 from tests.reference.torch_families import (
     airbench,
+    alexnet,
     lenet,
     mnasnet,
     mobilenet_v2,
     mobilenet_v3,
+    nin,
     resnet,
     shufflenet_v2,
     squeezenet,
+    vgg,
 )
 
-FAMILIES = (lenet, resnet, airbench, squeezenet, mobilenet_v2, mobilenet_v3, mnasnet, shufflenet_v2)
+FAMILIES = (
+    lenet,
+    alexnet,
+    nin,
+    vgg,
+    resnet,
+    airbench,
+    squeezenet,
+    mobilenet_v2,
+    mobilenet_v3,
+    mnasnet,
+    shufflenet_v2,
+)

@@ -1,0 +1,27 @@
+"""Whether the stored results of layers and of convolutional classifiers are PyTorch's."""
+
+import numpy as np
+import pytest
+
+from tests.reference.heat_map_cases import HEAT_MAPS
+from tests.reference.stored import FOLDER
+
+torch = pytest.importorskip("torch")
+make_layers = pytest.importorskip("tests.reference.make_layers")
+make_heat_maps = pytest.importorskip("tests.reference.make_heat_maps")
+
+pytestmark = pytest.mark.reference
+
+
+def assert_same(computed, stored):
+    assert set(computed) == set(stored)
+    for name, array in computed.items():
+        np.testing.assert_allclose(array, stored[name], rtol=1e-10, atol=1e-10 * np.abs(stored[name]).max())
+
+
+def test_layers():
+    assert_same(make_layers.arrays(), np.load(FOLDER / "layers.npz"))
+
+
+def test_heat_maps():
+    assert_same({case: make_heat_maps.heat_map(case) for case in HEAT_MAPS}, np.load(FOLDER / "heat_maps.npz"))
