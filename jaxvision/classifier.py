@@ -25,6 +25,8 @@ class Classifier(nn.Module):
         out_indices: which stages `features` returns, counted from 0 or from the end; None for all.
         head_init: from the number of pooled features and of classes, how the head's weights and bias are drawn.
         dtype: of the computation; parameters are float32.
+        auxiliary_weight: what the loss of each auxiliary head counts in training, beside 1 for that of the head. The
+            backbone sows their logits [B, K] in the collection "auxiliary", for those who name it as mutable.
     """
 
     backbone: nn.Module
@@ -32,6 +34,7 @@ class Classifier(nn.Module):
     out_indices: tuple[int, ...] | None = None
     head_init: LinearInit = torch_linear
     dtype: DTypeLike = jnp.float32
+    auxiliary_weight: float = 0.0
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, K]
@@ -73,10 +76,13 @@ def classifier(
     out_indices: tuple[int, ...] | None = None,
     head_init: LinearInit = torch_linear,
     dtype: DTypeLike = jnp.float32,
+    auxiliary_weight: float = 0.0,
     **fields: Any,
 ) -> Classifier:
     """Builds a classifier on a backbone of the given class and fields; model files bind it in their VARIANTS."""
     known = {field.name for field in dataclasses.fields(backbone)} - {"parent", "name"}
+    if "num_classes" in known:  # of the auxiliary heads
+        fields["num_classes"] = num_classes
     if unknown := sorted(set(fields) - known):
         options = sorted(known | {"num_classes", "out_indices"})
         raise TypeError(f"unknown option {', '.join(unknown)}: {backbone.__name__} takes {', '.join(options)}")
@@ -86,4 +92,4 @@ def classifier(
     fields = {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }  # to be hashed
-    return Classifier(backbone(dtype=dtype, **fields), num_classes, indices, head_init, dtype)
+    return Classifier(backbone(dtype=dtype, **fields), num_classes, indices, head_init, dtype, auxiliary_weight)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import jax
-from flax.linen.initializers import Initializer, variance_scaling
+from flax.linen.initializers import Initializer, variance_scaling, zeros
 
 LinearInit = Callable[[int, int], tuple[Initializer, Initializer]]
 """From the inputs and outputs of a linear layer, how its weights and its bias are drawn."""
@@ -27,3 +27,9 @@ def torch_linear(fan_in: int, fan_out: int) -> tuple[Initializer, Initializer]:
     del fan_out
     draw = uniform(fan_in**-0.5)
     return draw, draw
+
+
+def zero_bias_linear(fan_in: int, fan_out: int) -> tuple[Initializer, Initializer]:
+    """Returns the same with a bias of zero."""
+    weights, _ = torch_linear(fan_in, fan_out)
+    return weights, zeros
