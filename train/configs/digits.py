@@ -29,13 +29,15 @@ CIFAR = classification.Config(
 IMAGENET = classification.Config(
     image_size=32, epochs=6, batch_size=64, evaluate_every=2, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
 )
+LARGER = {"inception_v3": 75}
+"""Height and width of the images of models that take no smaller ones."""
 
 
 def recipe(name: str) -> classification.Config:
     """Returns how a model is trained on the digits."""
     size = jv.create_model(name).example_input().shape[1]
     config = LENET if name == "lenet5" else CIFAR if size == 32 else IMAGENET
-    return dataclasses.replace(config, model=name)
+    return dataclasses.replace(config, model=name, image_size=LARGER.get(name, config.image_size))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,14 +11,19 @@ files, but where a family's file says otherwise. No file was fetched for this ta
 
 from collections.abc import Mapping
 
-from jaxvision.weights.published import resnet
+from jaxvision.weights.published import densenet, googlenet, inception, resnet
 from jaxvision.weights.published.row import Published
 
 __all__ = ["PUBLISHED", "UNPUBLISHED", "Published", "published_table"]
 
-PUBLISHED: Mapping[str, Published] = {**resnet.PUBLISHED}
+PUBLISHED: Mapping[str, Published] = {
+    **resnet.PUBLISHED,
+    **densenet.PUBLISHED,
+    **googlenet.PUBLISHED,
+    **inception.PUBLISHED,
+}
 
-UNPUBLISHED = ("lenet5", *resnet.UNPUBLISHED)
+UNPUBLISHED = ("lenet5", *resnet.UNPUBLISHED, *densenet.UNPUBLISHED, *googlenet.UNPUBLISHED)
 """Models of which no weights are published that this library knows."""
 
 
