@@ -119,6 +119,7 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     ("resnet18", (1, 64, 64, 3), "uint8", TypeError, "floating type, got uint8"),
     ("resnet18", (1, 0, 64, 3), "float32", ValueError, r"at least one pixel, got the shape \(1, 0, 64, 3\)"),
     ("lenet5", (1, 28, 28, 1), "float32", ValueError, "32x32 pixels alone, got 28x28"),
+    ("densenet121", (1, 24, 32, 3), "float32", ValueError, "2x2 pixels or more are halved, got 1x2: too small images"),
     ("inception_v3", (1, 75, 74, 3), "float32", ValueError, "75x75 pixels or more, got 75x74"),
     ("googlenet", (1, 32, 8, 3), "float32", ValueError, r"3x3 windows, .* got 4x1: the images are too small"),
 ])  # fmt: skip

@@ -67,6 +67,8 @@ class Transition(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/2, W/2, C/2]
         """Applies normalisation, ReLU, a 1x1 convolution, and the mean of each window of 2x2 pixels."""
+        if min(x.shape[1:3]) < 2:
+            raise ValueError(f"maps of 2x2 pixels or more are halved, got {x.shape[1]}x{x.shape[2]}: too small images")
         x = self.conv(x.shape[-1] // COMPRESSION, 1, name="conv")(nn.relu(self.norm(name="norm")(x)))
         return average_windows(x, 2, 2)
 
