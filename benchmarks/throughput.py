@@ -84,11 +84,15 @@ def jaxvision(task: Task) -> Contender:
     batch = jax.device_put({"image": task.images, "label": task.labels})
 
     def loss_fn(params, model_state, batch, rng, step):
-        del rng, step
-        logits, model_state = model.apply(
-            {"params": params, **model_state}, batch["image"], train=True, mutable=list(model_state)
-        )
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), batch["label"])
+        del step
+        variables, mutable = {"params": params, **model_state}, [*model_state, "auxiliary"]
+        logits, model_state = model.apply(variables, batch["image"], train=True, mutable=mutable, rngs={"dropout": rng})
+        outputs = [logits, *jax.tree.leaves(model_state.pop("auxiliary", {}))]
+        losses = [
+            optax.softmax_cross_entropy_with_integer_labels(output.astype(jnp.float32), batch["label"])
+            for output in outputs
+        ]
+        loss = losses[0] + model.auxiliary_weight * sum(losses[1:])
         return (loss.sum(), jnp.float32(len(loss))), (model_state, {})
 
     optimizer = optax.sgd(1e-3, momentum=0.9)
@@ -124,7 +128,8 @@ def pytorch(task: Task, kind: str) -> Contender:
     from tests.reference.torch_results import INFERENCE
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = INFERENCE[task.model].build(num_classes=NUM_CLASSES).to(device, memory_format=torch.channels_last)
+    reference = INFERENCE[task.model]
+    model = reference.build(num_classes=NUM_CLASSES).to(device, memory_format=torch.channels_last)
     images = torch.from_numpy(np.ascontiguousarray(task.images.transpose(0, 3, 1, 2))).to(device)
     images, targets = images.to(memory_format=torch.channels_last), torch.from_numpy(task.labels).long().to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
@@ -141,7 +146,10 @@ def pytorch(task: Task, kind: str) -> Contender:
     def train():
         optimizer.zero_grad(set_to_none=True)
         with autocast:
-            loss = torch.nn.functional.cross_entropy(forward(images), targets)
+            outputs = forward(images)
+            logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+            losses = [torch.nn.functional.cross_entropy(output, targets) for output in (logits, *auxiliary)]
+            loss = losses[0] + reference.auxiliary_weight * sum(losses[1:])
         loss.backward()
         optimizer.step()
         wait()

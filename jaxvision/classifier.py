@@ -26,6 +26,8 @@ class Classifier(nn.Module):
         head_init: from the number of pooled features and of classes, how the head's weights and bias are drawn.
         head_bias: whether the head has a bias.
         dtype: of the computation; parameters are float32.
+        auxiliary_weight: what the loss of each auxiliary head counts in training, beside 1 for that of the head. The
+            backbone sows their logits [B, K] in the collection "auxiliary", for those who name it as mutable.
     """
 
     backbone: nn.Module
@@ -34,6 +36,7 @@ class Classifier(nn.Module):
     head_init: LinearInit = torch_linear
     head_bias: bool = True
     dtype: DTypeLike = jnp.float32
+    auxiliary_weight: float = 0.0
 
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, K]
         """Returns the logits, or the pooled features [B, D] where `num_classes` is 0."""
@@ -89,10 +92,13 @@ def classifier(
     head_init: LinearInit = torch_linear,
     head_bias: bool = True,
     dtype: DTypeLike = jnp.float32,
+    auxiliary_weight: float = 0.0,
     **fields: Any,
 ) -> Classifier:
     """Builds a classifier on a backbone of the given class and fields; model files bind it in their VARIANTS."""
     known = {field.name for field in dataclasses.fields(backbone)} - {"parent", "name"}
+    if "num_classes" in known:  # of the auxiliary heads
+        fields["num_classes"] = num_classes
     if unknown := sorted(set(fields) - known):
         options = sorted(known | {"num_classes", "out_indices"})
         raise TypeError(f"unknown option {', '.join(unknown)}: {backbone.__name__} takes {', '.join(options)}")
@@ -102,4 +108,6 @@ def classifier(
     fields = {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }  # to be hashed
-    return Classifier(backbone(dtype=dtype, **fields), num_classes, indices, head_init, head_bias, dtype)
+    return Classifier(
+        backbone(dtype=dtype, **fields), num_classes, indices, head_init, head_bias, dtype, auxiliary_weight
+    )

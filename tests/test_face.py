@@ -60,6 +60,9 @@ def test_models_made_alike_are_equal_and_hash_alike(name):
     ("vgg16", ((2, 112, 112, 64), (2, 56, 56, 128), (2, 28, 28, 256), (2, 14, 14, 512), (2, 7, 7, 512))),
     ("resnet20", ((2, 32, 32, 16), (2, 16, 16, 32), (2, 8, 8, 64))),
     ("resnet50", ((2, 56, 56, 256), (2, 28, 28, 512), (2, 14, 14, 1024), (2, 7, 7, 2048))),
+    ("densenet121", ((2, 56, 56, 256), (2, 28, 28, 512), (2, 14, 14, 1024), (2, 7, 7, 1024))),
+    ("googlenet", ((2, 112, 112, 64), (2, 56, 56, 192), (2, 28, 28, 480), (2, 14, 14, 832), (2, 7, 7, 1024))),
+    ("inception_v3", ((2, 147, 147, 64), (2, 71, 71, 192), (2, 35, 35, 288), (2, 17, 17, 768), (2, 8, 8, 2048))),
 ])  # fmt: skip
 def test_shapes_of_features(name, stages):
     image = jv.create_model(name).example_input().shape
@@ -138,6 +141,9 @@ def test_smallest_images(name, size):
     ("resnetv2_18", {"stem": "deep"}, 'stem="deep" are not for PreActBasicBlock'),
     ("resnet18", {"stem": "imagnet"}, "stem must be one of imagenet, deep, cifar, got 'imagnet'"),
     ("resnet18", {"shortcut": "pool"}, "shortcut must be one of projection, pooled, pad, none, got 'pool'"),
+    ("densenet121", {"stem": "deep"}, "stem must be one of imagenet, cifar, got 'deep'"),
+    ("googlenet", {"form": "caffe"}, "form must be one of torchvision, paper, got 'caffe'"),
+    ("googlenet", {"transform_input": True, "in_channels": 1}, "transform_input is for images of 3 channels"),
 ])  # fmt: skip
 def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     with pytest.raises(ValueError, match=message):
@@ -158,6 +164,9 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     ("nin", (1, 3, 4, 3), "float32", ValueError, "4x4 pixels or more, got 3x4"),
     ("nin_imagenet", (1, 38, 39, 3), "float32", ValueError, "39x39 pixels or more, got 38x39"),
     ("vgg11", (1, 32, 31, 3), "float32", ValueError, "32x32 pixels or more, got 32x31"),
+    ("densenet121", (1, 24, 32, 3), "float32", ValueError, "2x2 pixels or more are halved, got 1x2: too small images"),
+    ("inception_v3", (1, 75, 74, 3), "float32", ValueError, "75x75 pixels or more, got 75x74"),
+    ("googlenet", (1, 32, 8, 3), "float32", ValueError, r"3x3 windows, .* got 4x1: the images are too small"),
 ])  # fmt: skip
 def test_images_that_cannot_be_right(name, image, dtype, error, message):
     with pytest.raises(error, match=message):

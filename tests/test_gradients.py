@@ -76,10 +76,13 @@ def two_steps(name, shapes):
 def take_step(model, variables, opt_state, images):
     """Takes an optimizer step on the mean cross entropy; returns new variables and what led to them."""
     labels = random_labels(len(images), NUM_CLASSES)
+    cross_entropy = lambda logits: optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     def loss_fn(params, images):
-        logits, state = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), (logits, state)
+        mutable = ["batch_stats", "auxiliary"]
+        logits, state = model.apply({**variables, "params": params}, images, train=True, mutable=mutable)
+        auxiliary = [cross_entropy(output) for output in jax.tree.leaves(state.pop("auxiliary", {}))]
+        return cross_entropy(logits) + model.auxiliary_weight * sum(auxiliary), (logits, state)
 
     params = variables["params"]
     (loss, (logits, state)), gradients = jax.value_and_grad(loss_fn, (0, 1), has_aux=True)(params, images)

@@ -9,6 +9,8 @@ from flax.traverse_util import flatten_dict
 import jaxvision as jv
 from jaxvision.cnn.inverted_residual import Block
 from jaxvision.cnn.mnasnet import scaled
+from tests.reference.families.googlenet import SHORT_BLOCKS
+from tests.reference.families.inception import ONE_OF_EACH_KIND
 
 SIGMAS = 5  # of the estimate: with fixed keys a rare deviation is not met again
 
@@ -112,6 +114,47 @@ def test_shufflenet():
             assert_uniform(values, np.prod(variables[path.replace("bias", "kernel")].shape[:-1]) ** -0.5)
         else:
             assert (values == (1 if leaf in ("scale", "var") else 0)).all(), path
+
+
+@pytest.mark.parametrize("name", ["densenet121", "densenet_bc100_12"])
+def test_densely_connected_networks(name):
+    """As torchvision.models.DenseNet: fan_in, and a head without bias at first."""
+    variables = initial(name, depths=(2, 1))
+    assert_uniform(variables.pop("params/head/kernel"), len(variables["params/backbone/norm/scale"]) ** -0.5)
+    for path, values in variables.items():
+        if path.endswith("kernel"):
+            assert_normal(values, np.sqrt(2 / np.prod(values.shape[:-1])))
+        else:
+            assert (values == (1 if path.endswith(("scale", "var")) else 0)).all(), path
+
+
+@pytest.mark.parametrize(
+    ("name", "deviation", "others", "options"),
+    [
+        ("googlenet", 0.01, {}, {"blocks": SHORT_BLOCKS}),
+        ("inception_v3", 0.1, {"params/backbone/aux/head": 0.001}, {"stages": ONE_OF_EACH_KIND}),
+    ],
+)
+def test_inception_networks(name, deviation, others, options):
+    """As torchvision.models.GoogLeNet and Inception3 with `init_weights`."""
+    variables = initial(name, **options)
+    for path, values in variables.items():
+        layer, _, leaf = path.rpartition("/")
+        if leaf == "kernel":
+            assert_normal(values, others.get(layer, deviation))
+        elif f"{layer}/kernel" in variables:  # PyTorch's own, as torchvision leaves these biases
+            assert_uniform(values, len(variables[f"{layer}/kernel"]) ** -0.5)
+        else:
+            assert (values == (1 if leaf in ("scale", "var") else 0)).all(), path
+
+
+def test_googlenet_of_the_paper():
+    """As Caffe's bvlc_googlenet: "xavier", which is uniform of variance 1 / fan_in, and biases of 0.2 but of logits."""
+    for path, values in initial("googlenet_paper", blocks=SHORT_BLOCKS).items():
+        if path.endswith("kernel"):
+            assert_uniform(values, np.sqrt(3 / np.prod(values.shape[:-1])))
+        else:
+            np.testing.assert_allclose(values, 0.0 if "head" in path else 0.2)
 
 
 def test_lenet5():

@@ -2,10 +2,15 @@
 
 from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxvision as jv
+from jaxvision.cnn.inception import AuxiliaryHead
+from jaxvision.layers.conv import ConvNorm, conv2d
+from jaxvision.layers.norm import BatchNorm
 from jaxvision.weights import from_foreign
 from tests.reference import cases
 from tests.reference.stored import read, size
@@ -57,6 +62,10 @@ def test_stored_training(name):
         ("wide_resnet50_2", "torchvision", torchvision.models.wide_resnet50_2),
         ("resnext50_32x4d", "torchvision", torchvision.models.resnext50_32x4d),
         *((name, "torchvision", partial(torchvision.models.get_model, name)) for name in TORCHVISION),
+        ("densenet121", "torchvision", torchvision.models.densenet121),
+        ("densenet121", "timm", partial(timm.create_model, "densenet121")),
+        ("googlenet", "torchvision", partial(torchvision.models.googlenet, init_weights=False)),
+        ("inception_v3", "torchvision", partial(torchvision.models.inception_v3, init_weights=False)),
         # Residual branches that start at zero would hide what is in them.
         *((name, "timm", partial(timm.create_model, name, zero_init_last=False)) for name in TIMM),
     ],
@@ -71,3 +80,24 @@ def test_outputs_on_images_of_another_shape(name, layout, build):
         expected = network(torch.from_numpy(IMAGES).permute(0, 3, 1, 2)).numpy()
     logits = np.asarray(model.apply(variables, IMAGES, train=False))
     np.testing.assert_allclose(logits, expected, rtol=0, atol=RELATIVE * expected.std())
+
+
+@pytest.mark.parametrize("size", [(17, 17), (20, 23)])
+def test_auxiliary_head_of_inception_v3(size):
+    """On maps as large as those of the published image size, and larger; smaller ones torchvision refuses."""
+    network = torchvision.models.inception.InceptionAux(24, 10).train().double()
+    x = np.random.RandomState(0).randn(3, *size, 24)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
+    with jax.enable_x64(True):
+        conv = partial(conv2d, use_bias=False, dtype=jnp.float64)
+        layer = partial(ConvNorm, conv=conv, norm=partial(BatchNorm, True, epsilon=1e-3, dtype=jnp.float64))
+        head = AuxiliaryHead(10, layer, jnp.float64)
+        state = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
+        kernel = lambda key: jnp.asarray(np.moveaxis(state[key], (0, 1), (-1, -2)))
+        convolution = lambda i: {"conv": {"kernel": kernel(f"conv{i}.conv.weight")}, "norm": norm(f"conv{i}.bn")}
+        norm = lambda key: {"scale": jnp.asarray(state[f"{key}.weight"]), "bias": jnp.asarray(state[f"{key}.bias"])}
+        linear = {"kernel": kernel("fc.weight"), "bias": jnp.asarray(state["fc.bias"])}
+        params = {"conv1": convolution(0), "conv2": convolution(1), "head": linear}
+        logits, _ = head.apply({"params": params}, jnp.asarray(x), mutable=["batch_stats"])
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=SAME * expected.std())

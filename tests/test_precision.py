@@ -20,9 +20,13 @@ ONE_OF_EACH_KIND = [
     "lenet5", "resnet18", "resnet50", "plain18", "resnetv2_18", "resnetv2_50", "resnet8", "plain8", "preact_resnet20",
     "seresnet18", "seresnext26d_32x4d", "alexnet_paper", "nin", "vgg11_bn",
     "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5", "squeezenet1_1", "shufflenet_v2_x0_5",
+    "densenet_bc100_12", "googlenet", "googlenet_paper", "inception_v3",
 ]  # fmt: skip
+WINDOWED = ("lenet5", "nin", "seresnext26d_32x4d", "densenet_bc100_12", "inception_v3")  # by XLA's sums over windows
 # Adaptive pooling has one for each row and column; the paper's AlexNet has maps that fit, LeNet-5 sums windows.
 POOLING_SUMS = {"lenet5": 0, "alexnet_paper": 0, "vgg11_bn": 7 + 7}
+HEADS = {"googlenet": 2, "googlenet_paper": 2, "inception_v3": 1}  # auxiliary ones
+SUMS_IN_HEADS = {"googlenet": 4 + 4, "googlenet_paper": 4 + 4, "inception_v3": 5 + 5 + 1}  # rows, columns, all pixels
 one_of_each_kind = pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 
 
@@ -50,9 +54,10 @@ def test_sums_are_of_float32(name):
     normalisations = sum(equation.primitive.name == "rsqrt" for equation in equations)
     parameters = flatten_dict(abstract_variables(bfloat16_model(name))["params"])
     squeezes = sum(path[-3:] == ("se", "fc1", "kernel") for path in parameters)
-    assert len(sums) == 2 * normalisations + squeezes + POOLING_SUMS.get(name, 1)
+    heads = HEADS.get(name, 0) * SUMS_IN_HEADS.get(name, 0)
+    assert len(sums) == 2 * normalisations + squeezes + POOLING_SUMS.get(name, 1) + heads
     windows = [equation for equation in equations if equation.primitive.name == "reduce_window_sum"]
-    assert bool(windows) == (name in ("lenet5", "nin", "seresnext26d_32x4d"))
+    assert bool(windows) == (name in WINDOWED)
     types = {operand.aval.dtype for equation in sums + windows for operand in equation.invars}
     assert types <= {jnp.dtype(jnp.float32)}
 

@@ -1,5 +1,6 @@
 """Published weights beside the libraries of their publishers."""
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 import jaxvision as jv
-from jaxvision.weights.published import PUBLISHED, Published
+from jaxvision.weights.published import PUBLISHED
 from tests.hub_server import running_hub
 
 torch = pytest.importorskip("torch")
@@ -24,28 +25,37 @@ RELATIVE = 1e-4
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_rows_are_as_published(name):
     """The names of torchvision's files and its accuracy; timm's licences and, but for two rows, files."""
-    row, weights = PUBLISHED[name], torch_preprocessing.torchvision_weights(name)
-    about = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    if about := about and about.to_dict():
-        assert row.licence.lower() == about["license"]
-        assert about["hf_hub_id"] == f"timm/{name}"
-    else:
-        assert weights
-        assert row.licence == "BSD-3-Clause"
-    if weights:
+    row = PUBLISHED[name]
+    if weights := torch_preprocessing.torchvision_weights(name):
         assert row.accuracy == weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
         file = weights.url.rpartition("/")[2]
         assert row.source in (f"torchvision:{file}", f"hf:timm/{name}@{row.source[-40:]}")
-    elif row.source.startswith("https:") and about["url"]:
+        assert row.licence == "BSD-3-Clause"  # torchvision's own; timm states another one for some
+        return
+    about = timm.get_pretrained_cfg(name).to_dict()
+    assert row.licence.lower() == about["license"]
+    assert about["hf_hub_id"] == f"timm/{name}"
+    if row.source.startswith("https:") and about["url"]:
         assert row.source.rpartition("/")[2] == about["url"].rpartition("/")[2]
 
 
-@pytest.mark.parametrize("name", ["resnet50.tv2_in1k", "resnetv2_50.a1h_in1k"])
+def published_network(name):
+    """The network of the publisher as it is built for these weights."""
+    model, _, tag = name.partition(".")
+    if tag == "a1h_in1k":
+        return timm.create_model(model)
+    options = {"transform_input": True, "init_weights": False} if model in ("googlenet", "inception_v3") else {}
+    return torchvision.models.get_model(model, **options)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet50.tv2_in1k", "resnetv2_50.a1h_in1k", "densenet121.tv_in1k", "googlenet.tv_in1k", "inception_v3.tv_in1k"],
+)
 def test_from_a_photograph_to_logits(name, tmp_path, monkeypatch):
     """With random weights, in a file of the publisher's format on a server, its digest beginning its name."""
     torch.manual_seed(0)
-    model = name.partition(".")[0]
-    network = torchvision.models.resnet50() if name.endswith("tv2_in1k") else timm.create_model(model)
+    model, network = name.partition(".")[0], published_network(name)
     for key, value in network.state_dict().items():
         if key.endswith(("running_mean", "bias")):
             value.uniform_(-0.1, 0.1)
@@ -59,7 +69,7 @@ def test_from_a_photograph_to_logits(name, tmp_path, monkeypatch):
         hub.files["publisher/models", "0" * 40, f"{model}-{prefix}.pth"] = data
         source = f"{hub.address}/publisher/models/resolve/{'0' * 40}/{model}-{prefix}.pth"
         row = PUBLISHED[name]
-        monkeypatch.setitem(PUBLISHED, name, Published(source, prefix, row.licence, row.accuracy, row.preprocessing))
+        monkeypatch.setitem(PUBLISHED, name, dataclasses.replace(row, source=source, sha256=prefix))
         ours, variables = jv.pretrained(name)
     logits = ours.apply(variables, jv.preprocessing(name)([Image.open(photograph)]), train=False)
     with torch.no_grad():

@@ -141,10 +141,12 @@ def make_loss_fn(model: nn.Module, preprocessing: Preprocessing, config: Config)
             {"params": params, **model_state},
             preprocessing.normalize(images),
             train=True,
-            mutable=list(model_state),
+            mutable=[*model_state, "auxiliary"],
             rngs={"dropout": dropout_key},
         )
-        loss = cross_entropy(logits, labels, config.label_smoothing)
+        auxiliary = jax.tree.leaves(model_state.pop("auxiliary", {}))
+        losses = [cross_entropy(output, labels, config.label_smoothing) for output in (logits, *auxiliary)]
+        loss = losses[0] + model.auxiliary_weight * sum(losses[1:])
         correct = logits.argmax(-1) == batch["label"]
         count = jnp.float32(len(loss))
         return (loss.sum(), count), (model_state, {"accuracy": correct.sum(dtype=jnp.float32)})

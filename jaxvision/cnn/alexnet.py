@@ -22,7 +22,7 @@ from jaxvision.layers.fully_connected import FullyConnected
 from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import LinearInit, torch_linear
 from jaxvision.ops.local_response import local_response_norm
-from jaxvision.ops.pooling import adaptive_avg_pool
+from jaxvision.ops.pooling import adaptive_avg_pool, max_pool
 from jaxvision.weights.names import Line
 
 ResponseNorm = Literal["none", "before_pool", "after_pool"]
@@ -127,7 +127,7 @@ class AlexNet(nn.Module):
 
     def _reduce(self, x: jax.Array, response_norm: ResponseNorm) -> jax.Array:
         x = local_response_norm(x) if response_norm == "before_pool" else x
-        x = nn.max_pool(x, (3, 3), (2, 2))
+        x = max_pool(x, (3, 3), (2, 2))
         return local_response_norm(x) if response_norm == "after_pool" else x
 
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, D]

@@ -18,7 +18,7 @@ from jaxvision.classifier import Classifier, classifier
 from jaxvision.layers.conv import conv2d
 from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import LinearInit
-from jaxvision.ops.pooling import ceil_padding
+from jaxvision.ops.pooling import ceil_padding, max_pool
 from jaxvision.weights.names import Line
 
 
@@ -51,7 +51,7 @@ def pool3x3(x: jax.Array, kind: Literal["max", "average"]) -> jax.Array:  # [B, 
     """Pools with stride 2; means are of the pixels there are, in float32 or wider."""
     padding = ceil_padding(x.shape[1:3], 3, 2)
     if kind == "max":
-        return nn.max_pool(x, (3, 3), (2, 2), padding)
+        return max_pool(x, (3, 3), (2, 2), padding)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return nn.avg_pool(wide, (3, 3), (2, 2), padding, count_include_pad=False).astype(x.dtype)
 

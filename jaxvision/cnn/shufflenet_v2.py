@@ -16,6 +16,7 @@ from jaxvision.classifier import classifier
 from jaxvision.layers.conv import PooledConv, conv_batch_norm
 from jaxvision.layers.image import check_image
 from jaxvision.ops.materialize import materializer
+from jaxvision.ops.pooling import max_pool
 
 torch_conv = variance_scaling(1 / 3, "fan_in", "uniform")  # what PyTorch does unless it is told otherwise
 
@@ -85,7 +86,7 @@ class ShuffleNetV2(nn.Module):
         conv_norm = self._conv_norm(train)
         materialize = materializer(image)
         x = conv_norm(stem_width, 3, 2, name="stem")(image)
-        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        x = max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
         stages = []
         for i, (depth, width) in enumerate(zip(self.depths, widths, strict=True), start=1):
             for j in range(1, depth + 1):

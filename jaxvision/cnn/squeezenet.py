@@ -20,7 +20,7 @@ from jaxvision.classifier import Classifier, classifier
 from jaxvision.layers.conv import conv2d
 from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import small_normal_linear
-from jaxvision.ops.pooling import ceil_padding
+from jaxvision.ops.pooling import ceil_padding, max_pool
 from jaxvision.weights.names import Line
 
 he_uniform = variance_scaling(2.0, "fan_in", "uniform")
@@ -89,7 +89,7 @@ class SqueezeNet(nn.Module):
         x = nn.relu(conv(dtype=self.dtype, name="conv1")(image))
         outputs, number = [x], 1
         for stage in self.stages:
-            x = nn.max_pool(x, (3, 3), (2, 2), ceil_padding(x.shape[1:3], 3, 2))
+            x = max_pool(x, (3, 3), (2, 2), ceil_padding(x.shape[1:3], 3, 2))
             for widths in stage:
                 number += 1
                 x = Fire(widths, self.dtype, name=f"fire{number}")(x)

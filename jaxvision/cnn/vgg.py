@@ -20,7 +20,7 @@ from jaxvision.layers.fully_connected import FullyConnected
 from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import he_fan_out
 from jaxvision.layers.norm import BatchNorm
-from jaxvision.ops.pooling import adaptive_avg_pool
+from jaxvision.ops.pooling import adaptive_avg_pool, max_pool
 from jaxvision.weights.names import Line
 
 MAP_SIZE = 7
@@ -68,7 +68,7 @@ class VGG(nn.Module):
             for j in range(1, depth + 1):
                 x = conv(width, name=f"stage{i}_conv{j}")(x)
                 x = nn.relu(norm(name=f"stage{i}_norm{j}")(x) if self.batch_norm else x)
-            x = nn.max_pool(x, (2, 2), (2, 2))
+            x = max_pool(x, (2, 2), (2, 2))
             stages.append(x)
         return tuple(stages)
 

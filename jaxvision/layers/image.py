@@ -32,3 +32,17 @@ def check_image(image: jax.Array, in_channels: int, *, size: int | None = None, 
         raise ValueError(
             f"the model takes images of {at_least}x{at_least} pixels or more, got {image.shape[1]}x{image.shape[2]}"
         )
+
+
+def renormalize(image: jax.Array) -> jax.Array:  # [B, H, W, 3]
+    """Returns images, normalised with the means and deviations of ImageNet, normalised with 0.5 and 0.5 instead.
+
+    This is what torchvision's GoogLeNet and Inception v3 do where `transform_input` is set.
+
+    Raises:
+        ValueError: the images have another number of channels than 3.
+    """
+    if image.shape[-1] != 3:
+        raise ValueError(f"transform_input is for images of 3 channels, got the shape {image.shape}")
+    mean, std = (jnp.asarray(values, image.dtype) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    return image * (std / 0.5) + (mean - 0.5) / 0.5

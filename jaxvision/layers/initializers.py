@@ -29,6 +29,12 @@ def torch_linear(fan_in: int, fan_out: int) -> tuple[Initializer, Initializer]:
     return draw, draw
 
 
+def zero_bias_linear(fan_in: int, fan_out: int) -> tuple[Initializer, Initializer]:
+    """Returns the same with a bias of zero."""
+    weights, _ = torch_linear(fan_in, fan_out)
+    return weights, zeros
+
+
 def small_normal_linear(fan_in: int, fan_out: int) -> tuple[Initializer, Initializer]:
     """Returns what draws weights of a linear layer with a standard deviation of 0.01 and sets its bias to zero."""
     del fan_in, fan_out

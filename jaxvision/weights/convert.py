@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 
 from jaxvision.initialize import zeros_like_example
 from jaxvision.weights.errors import WeightsError
-from jaxvision.weights.names import OWN_LAYOUT, Entry, NameMap, name_maps
+from jaxvision.weights.names import OWN_LAYOUT, Entry, NameMap, Path, name_maps
 
 Differences = dict[str, dict[str, str]]  # by kind and key: what was expected and found
 
@@ -32,7 +32,8 @@ def from_foreign(
         model: as `create_model` gives it. One without a head (`num_classes=0`) leaves the head's arrays unused.
         arrays: by the keys of the layout; a BatchNorm's `num_batches_tracked` may be there or not.
         layout: one of `model.torch_names()`, or "jaxvision"; None takes the one that shares most keys.
-        new_head: a key from `jax.random.key`: the head is drawn anew, whatever the arrays hold for it.
+        new_head: a key from `jax.random.key`: the head is drawn anew, whatever the arrays hold for it; so are the last
+            layers of auxiliary heads.
         dtype: of the variables; any floating-point type is cast to it.
 
     Returns:
@@ -48,11 +49,13 @@ def from_foreign(
         raise WeightsError("new_head is for models with a head; this one has none")
     entries = names.entries if new_head is None else [entry for entry in names.entries if not _in_head(entry)]
     ignored = [*names.counters, *(names.head_keys if new_head is not None or not head else ())]
+    ignored += [key for entry in names.entries if new_head is not None and _in_head(entry) for key in entry.keys]
+    ignored += [key for key in arrays if names.leaves_out(key)]
     if differences := _differences(entries, arrays, ignored):
         raise WeightsError(_report(names.layout, differences) + _head_hint(names, differences, arrays))
     flat = {entry.path: entry.read([np.asarray(arrays[key]) for key in entry.keys]) for entry in entries}
     if new_head is not None:
-        flat |= flatten_dict(_draw_head(model, new_head))
+        flat |= _draw_heads(model, [entry.path for entry in head], new_head)
     # The copy is NumPy's: jnp.array reads its argument some time after it has returned.
     return unflatten_dict({path: jnp.asarray(np.array(array, dtype, order="C")) for path, array in flat.items()})
 
@@ -88,13 +91,19 @@ def to_foreign(
 
 
 def _in_head(entry: Entry) -> bool:
-    return entry.path[:2] == ("params", "head")
+    return entry.path[-2:-1] == ("head",)
 
 
-def _draw_head(model: nn.Module, key: jax.Array) -> dict[str, Any]:
-    """Draws the head alone, as `init` with that key does up to rounding: it is compiled otherwise."""
+def _draw_heads(model: nn.Module, paths: Collection[Path], key: jax.Array) -> dict[Path, jax.Array]:
+    """Draws the heads alone, as `init` with that key does up to rounding: they are compiled otherwise."""
     example = zeros_like_example(model)
-    return jax.jit(lambda key: {"params": {"head": model.init(key, example, train=False)["params"]["head"]}})(key)
+
+    @jax.jit
+    def draw(key):
+        variables = flatten_dict(model.init(key, example, train=False))
+        return {path: variables[path] for path in paths}
+
+    return draw(key)
 
 
 def _known_layout(maps: Mapping[str, NameMap], layout: str) -> NameMap:

@@ -9,6 +9,8 @@ calculate with it. So either direction walks our tree, and foreign names are nev
 - `{leaf}` on the right places that last part elsewhere: `"attention.in_proj_{leaf}"`.
 - A tuple on the right names equal parts, which are joined along the output axis of ours.
 - `Line(foreign, transform=...)` names one of `TRANSFORMS`.
+- `Line(foreign, optional=...)` is of a part that the model may be without though files hold it, such as auxiliary
+  heads: then their keys are ignored.
 """
 
 import dataclasses
@@ -32,10 +34,17 @@ Path = tuple[str, ...]  # collection, layers, leaf
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """The right side of a line: foreign name or names, and a transform where the leaf's usual one is not right."""
+    """The right side of a line.
+
+    Attributes:
+        foreign: name or names.
+        transform: where the leaf's usual one is not right.
+        optional: how the keys begin that are ignored in files where no variable of the model matches the line.
+    """
 
     foreign: str | tuple[str, ...]
     transform: str | None = None
+    optional: tuple[str, ...] = ()
 
 
 class Transform(NamedTuple):
@@ -99,11 +108,19 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class NameMap:
-    """The entries of one layout, and the keys of a classifier's head, which the model may be without."""
+    """The entries of one layout, the keys of a classifier's head, and patterns of those of other parts left out.
+
+    The model may be without the head too.
+    """
 
     layout: str
     entries: tuple[Entry, ...]
     head_keys: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    def leaves_out(self, key: str) -> bool:
+        """Tells whether a key is of an optional part that the model is without."""
+        return any(re.fullmatch(pattern, key) for pattern in self.left_out)
 
     @property
     def counters(self) -> list[str]:
@@ -128,18 +145,29 @@ def name_maps(model: nn.Module) -> dict[str, NameMap]:
     maps = {layout: _foreign_map(layout, lines, shapes) for layout, lines in tables.items()}
     entries = tuple(Entry(path, shape, ("/".join(path),)) for path, shape in shapes.items())
     head = ["/".join(path) for path in HEAD if any("head" in lines for lines in tables.values())]
-    return maps | {OWN_LAYOUT: NameMap(OWN_LAYOUT, entries, tuple(head))}
+    left_out = {
+        f"[^/]+/{_pattern(ours).pattern}/[^/]+" for lines in tables.values() for ours, _ in _left_out(lines, shapes)
+    }
+    return maps | {OWN_LAYOUT: NameMap(OWN_LAYOUT, entries, tuple(head), tuple(left_out))}
 
 
 def _foreign_map(layout: str, lines: Mapping[str, Any], shapes: Mapping[Path, tuple[int, ...]]) -> NameMap:
     try:
         entries = tuple(_entry(path, shape, lines) for path, shape in shapes.items())
         head = [key for path in HEAD if "head" in lines for key in _entry(path, (), lines).keys]
-        names = NameMap(layout, entries, tuple(head))
+        left_out = {re.escape(start) + ".*" for _, line in _left_out(lines, shapes) for start in line.optional}
+        names = NameMap(layout, entries, tuple(head), tuple(left_out))
         _refuse_duplicates([*(key for entry in entries for key in entry.keys), *names.counters])
     except ValueError as error:
         raise ValueError(f"name map {layout!r}: {error}") from error
     return names
+
+
+def _left_out(lines: Mapping[str, Any], paths: Iterable[Path]) -> Iterator[tuple[str, Line]]:
+    """Yields the optional lines that match no variable."""
+    optional = {ours: line for ours, line in lines.items() if isinstance(line, Line) and line.optional}
+    found = {template for path in paths for template, *_ in _matches(path, optional)} if optional else set()
+    return ((ours, line) for ours, line in optional.items() if ours not in found)
 
 
 def _entry(path: Path, shape: tuple[int, ...], lines: Mapping[str, Any]) -> Entry:

@@ -42,18 +42,22 @@ def training_results(name: str) -> Results:
     images = torch.from_numpy(random_images(4, case.image)).double().requires_grad_()
     labels = torch.from_numpy(random_labels(4, NUM_CLASSES))
     optimizer = torch.optim.SGD(parameter_groups(network), LEARNING_RATE, momentum=0.9, nesterov=True)
-    steps = [take_step(network, optimizer, images, labels) for _ in range(2)]
+    steps = [take_step(network, optimizer, images, labels, reference.auxiliary_weight) for _ in range(2)]
     (logits, first), (_, second) = steps
     changes = {f"change of {key}": p.detach() - before[key] for key, p in network.named_parameters()}
     return results(reference, network, logits, first | {"second loss": second["loss"]} | changes)
 
 
-def take_step(network: nn.Module, optimizer, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, dict]:
+def take_step(
+    network: nn.Module, optimizer, images: torch.Tensor, labels: torch.Tensor, auxiliary_weight: float
+) -> tuple[torch.Tensor, dict]:
     """Takes one optimizer step; returns the logits before it, and the loss, gradients and new batch statistics."""
     images.grad = None
     optimizer.zero_grad()
-    logits = network(images)
-    loss = functional.cross_entropy(logits, labels)
+    outputs = network(images)
+    logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+    losses = [functional.cross_entropy(output, labels) for output in (logits, *auxiliary)]
+    loss = losses[0] + auxiliary_weight * sum(losses[1:])
     loss.backward()
     gradients = {f"gradient of {key}": p.grad.clone() for key, p in network.named_parameters()}
     statistics = {key: tensor.clone() for key, tensor in network.state_dict().items() if "running_" in key}

@@ -29,7 +29,7 @@ IMAGENET = classification.Config(
     image_size=32, epochs=6, batch_size=64, evaluate_every=2, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
 )
 # Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
-IMAGE_SIZES = {"alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64}
+IMAGE_SIZES = {"alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64, "inception_v3": 75}
 LEARNING_RATES = {"alexnet": 1e-4, "nin": 5e-4, "vgg": 1e-4}  # by the beginning of the name
 
 

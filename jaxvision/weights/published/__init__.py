@@ -13,6 +13,9 @@ from collections.abc import Mapping
 
 from jaxvision.weights.published import (
     alexnet,
+    densenet,
+    googlenet,
+    inception,
     mnasnet,
     mobilenet_v2,
     mobilenet_v3,
@@ -29,7 +32,10 @@ __all__ = ["PUBLISHED", "UNPUBLISHED", "Published", "published_table"]
 PUBLISHED: Mapping[str, Published] = {
     **alexnet.PUBLISHED,
     **vgg.PUBLISHED,
+    **googlenet.PUBLISHED,
+    **inception.PUBLISHED,
     **resnet.PUBLISHED,
+    **densenet.PUBLISHED,
     **squeezenet.PUBLISHED,
     **mobilenet_v2.PUBLISHED,
     **mobilenet_v3.PUBLISHED,
@@ -37,7 +43,15 @@ PUBLISHED: Mapping[str, Published] = {
     **shufflenet_v2.PUBLISHED,
 }
 
-UNPUBLISHED = ("lenet5", "airbench94", *alexnet.UNPUBLISHED, *nin.UNPUBLISHED, *resnet.UNPUBLISHED)
+UNPUBLISHED = (
+    "lenet5",
+    "airbench94",
+    *alexnet.UNPUBLISHED,
+    *nin.UNPUBLISHED,
+    *googlenet.UNPUBLISHED,
+    *resnet.UNPUBLISHED,
+    *densenet.UNPUBLISHED,
+)
 """Models of which no weights are published that this library knows."""
 
 

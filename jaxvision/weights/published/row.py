@@ -1,6 +1,8 @@
 """A row of the table of published weights, and what several rows have in common."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from jaxvision.preprocess import Preprocessing
 
@@ -26,6 +28,7 @@ class Published:
         licence: as the publisher states it, an SPDX identifier.
         accuracy: top-1, in per cent of ImageNet's validation images, as the publisher states it for this input.
         preprocessing: the input.
+        options: of the model, where these weights need other than its own.
     """
 
     source: str
@@ -33,3 +36,4 @@ class Published:
     licence: str
     accuracy: float
     preprocessing: Preprocessing
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
