@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxvision.cnn import lenet, resnet
+from jaxvision.cnn import convnext, lenet, resnet
 from jaxvision.preprocess import Preprocessing
 from jaxvision.weights.errors import WeightsError
 from jaxvision.weights.files import load_weights
@@ -18,6 +18,7 @@ from jaxvision.weights.published import PUBLISHED
 MODELS: Mapping[str, Callable[..., nn.Module]] = {
     **lenet.VARIANTS,
     **resnet.VARIANTS,
+    **convnext.VARIANTS,
 }
 
 

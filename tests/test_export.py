@@ -35,9 +35,9 @@ def test_train_step(name):
     image = model.example_input()
 
     def loss_fn(params, model_state, batch, rng, step):
-        del rng, step
-        variables, mutable = {"params": params, **model_state}, list(model_state)
-        logits, model_state = model.apply(variables, batch["image"], train=True, mutable=mutable)
+        del step
+        variables, options = {"params": params, **model_state}, {"mutable": list(model_state), "rngs": {"dropout": rng}}
+        logits, model_state = model.apply(variables, batch["image"], train=True, **options)
         loss = cross_entropy(logits, batch["label"])
         return (loss.sum(), jnp.float32(len(loss))), (model_state, {})
 

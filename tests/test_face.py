@@ -113,6 +113,7 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     ("resnet18", (1, 64, 64, 3), "uint8", TypeError, "floating type, got uint8"),
     ("resnet18", (1, 0, 64, 3), "float32", ValueError, r"at least one pixel, got the shape \(1, 0, 64, 3\)"),
     ("lenet5", (1, 28, 28, 1), "float32", ValueError, "32x32 pixels alone, got 28x28"),
+    ("convnext_tiny", (1, 32, 31, 3), "float32", ValueError, "32x32 pixels or more, got 32x31"),
 ])  # fmt: skip
 def test_images_that_cannot_be_right(name, image, dtype, error, message):
     with pytest.raises(error, match=message):

@@ -70,6 +70,17 @@ def test_residual_networks_of_timm(name, last):
             assert (values == start).all(), path
 
 
+def test_convnext():
+    """As torchvision.models.convnext.ConvNeXt.__init__ (0.28): cut off where a normal distribution has nothing."""
+    variables = initial("convnext_tiny", depths=(1, 1), widths=(48, 96))
+    for path, values in variables.items():
+        if path.endswith("kernel"):
+            assert_normal(values, 0.02)
+        else:
+            start = {"scale": 1, "bias": 0, "layer_scale": np.float32(1e-6)}[path.rpartition("/")[2]]
+            assert (values == start).all(), path
+
+
 def test_lenet5():
     variables = initial("lenet5")
     fan_ins = {"backbone/c1": 25, "backbone/c3": 150, "backbone/c5": 400, "backbone/f6": 120, "head": 84}

@@ -15,7 +15,12 @@ from tests.reference.stored import disagreements, read
 RELATIVE = 1e-4
 
 
-@pytest.fixture(scope="module", params=jv.list_models())
+IN_SLOW_SET_IF_LARGE = [
+    pytest.param(name, marks=pytest.mark.slow) if name in cases.LARGE else name for name in jv.list_models()
+]
+
+
+@pytest.fixture(scope="module", params=IN_SLOW_SET_IF_LARGE)
 def name(request):
     return request.param
 
@@ -50,7 +55,9 @@ def test_every_model_has_a_reference():
     assert set(jv.list_models()) == set(cases.INFERENCE) == stored
 
 
-def test_number_of_parameters(name, expected):
+@pytest.mark.parametrize("name", jv.list_models())
+def test_number_of_parameters(name):
+    expected = read(cases.inference_file(name))
     parameters = abstract_variables(jv.create_model(name))["params"]
     count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
     assert count == expected.count

@@ -52,6 +52,8 @@ def test_stored_training(name):
         ("resnet50", "torchvision", torchvision.models.resnet50),
         ("wide_resnet50_2", "torchvision", torchvision.models.wide_resnet50_2),
         ("resnext50_32x4d", "torchvision", torchvision.models.resnext50_32x4d),
+        ("convnext_tiny", "torchvision", partial(torchvision.models.convnext_tiny, layer_scale=0.1)),
+        ("convnext_tiny", "timm", partial(timm.create_model, "convnext_tiny", ls_init_value=0.1)),
         # Residual branches that start at zero would hide what is in them.
         *((name, "timm", partial(timm.create_model, name, zero_init_last=False)) for name in TIMM),
     ],

@@ -17,7 +17,7 @@ from tests.reference.stored import read
 ROUNDING = 2.0**-8  # largest relative rounding error of bfloat16
 ONE_OF_EACH_KIND = [
     "lenet5", "resnet18", "resnet50", "plain18", "resnetv2_18", "resnetv2_50", "resnet8", "plain8", "preact_resnet20",
-    "seresnet18", "seresnext26d_32x4d",
+    "seresnet18", "seresnext26d_32x4d", "convnext_tiny",
 ]  # fmt: skip
 one_of_each_kind = pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 
@@ -78,7 +78,8 @@ def test_statistics_of_bfloat16_images_are_those_of_their_float64_values():
 
 def training_pass(name):
     model = bfloat16_model(name)
-    return lambda variables, images: model.apply(variables, images, train=True, mutable=["batch_stats"])
+    options = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}}
+    return lambda variables, images: model.apply(variables, images, **options)
 
 
 def abstract_arguments(name):

@@ -59,6 +59,7 @@ TRANSFORMS = {  # by name, then by leaf; other leaves have their usual transform
     "dense_as_1x1_conv": {
         "kernel": Transform(lambda w: _read_kernel(w[:, :, 0, 0]), lambda k: _write_kernel(k)[:, :, None, None])
     },
+    "vector_as_map": {"layer_scale": Transform(lambda v: v[:, 0, 0], lambda v: v[:, None, None])},
 }
 
 

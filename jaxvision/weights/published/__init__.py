@@ -11,12 +11,15 @@ files, but where a family's file says otherwise. No file was fetched for this ta
 
 from collections.abc import Mapping
 
-from jaxvision.weights.published import resnet
+from jaxvision.weights.published import convnext, resnet
 from jaxvision.weights.published.row import Published
 
 __all__ = ["PUBLISHED", "UNPUBLISHED", "Published", "published_table"]
 
-PUBLISHED: Mapping[str, Published] = {**resnet.PUBLISHED}
+PUBLISHED: Mapping[str, Published] = {
+    **resnet.PUBLISHED,
+    **convnext.PUBLISHED,
+}
 
 UNPUBLISHED = ("lenet5", *resnet.UNPUBLISHED)
 """Models of which no weights are published that this library knows."""

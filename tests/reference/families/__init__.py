@@ -1,5 +1,9 @@
 """What is compared of each family of models."""
 
-from tests.reference.families import lenet, resnet
+from tests.reference.families import convnext, lenet, resnet
 
-FAMILIES = (lenet.FAMILY, resnet.FAMILY)
+FAMILIES = (
+    lenet.FAMILY,
+    resnet.FAMILY,
+    convnext.FAMILY,
+)
