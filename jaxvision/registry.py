@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxvision.cnn import convnext, lenet, resnet
+from jaxvision.cnn import convnext, efficientnet, lenet, regnet, resnet
 from jaxvision.preprocess import Preprocessing
 from jaxvision.weights.errors import WeightsError
 from jaxvision.weights.files import load_weights
@@ -19,6 +19,8 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
     **lenet.VARIANTS,
     **resnet.VARIANTS,
     **convnext.VARIANTS,
+    **regnet.VARIANTS,
+    **efficientnet.VARIANTS,
 }
 
 

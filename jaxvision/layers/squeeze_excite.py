@@ -22,7 +22,7 @@ class SqueezeExcite(nn.Module):
         width: channels between the two layers.
         activation: after the first.
         gate: after the second: what makes the factors, from 0 to 1.
-        kernel_init: draws their weights; biases are drawn as PyTorch draws them.
+        kernel_init, bias_init: draw their weights and biases; None draws biases as PyTorch does.
         dtype: of the computation; the means are summed in float32 or wider, parameters are float32.
     """
 
@@ -30,6 +30,7 @@ class SqueezeExcite(nn.Module):
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     gate: Callable[[jax.Array], jax.Array] = nn.sigmoid
     kernel_init: Initializer = he_fan_out
+    bias_init: Initializer | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -42,5 +43,5 @@ class SqueezeExcite(nn.Module):
         return x * gate[:, None, None]
 
     def _linear(self, features: int, fan_in: int, name: str) -> nn.Dense:
-        draw_bias = uniform(fan_in**-0.5)
+        draw_bias = self.bias_init or uniform(fan_in**-0.5)
         return nn.Dense(features, dtype=self.dtype, kernel_init=self.kernel_init, bias_init=draw_bias, name=name)

@@ -1,9 +1,11 @@
 """The reference implementations of each family of models, in PyTorch."""
 
-from tests.reference.torch_families import convnext, lenet, resnet
+from tests.reference.torch_families import convnext, efficientnet, lenet, regnet, resnet
 
 FAMILIES = (
     lenet,
     resnet,
     convnext,
+    regnet,
+    efficientnet,
 )
