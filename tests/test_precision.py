@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 import jaxvision as jv
 from jaxvision.initialize import abstract_variables
@@ -17,7 +18,7 @@ from tests.reference.stored import read
 ROUNDING = 2.0**-8  # largest relative rounding error of bfloat16
 ONE_OF_EACH_KIND = [
     "lenet5", "resnet18", "resnet50", "plain18", "resnetv2_18", "resnetv2_50", "resnet8", "plain8", "preact_resnet20",
-    "seresnet18", "seresnext26d_32x4d", "convnext_tiny",
+    "seresnet18", "seresnext26d_32x4d", "convnext_tiny", "regnet_y_400mf", "efficientnet_b0", "efficientnet_v2_s",
 ]  # fmt: skip
 one_of_each_kind = pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 
@@ -44,7 +45,8 @@ def test_sums_are_of_float32(name):
     equations = list(training_equations(name))
     sums = [equation for equation in equations if equation.primitive.name == "reduce_sum"]
     normalisations = sum(equation.primitive.name == "rsqrt" for equation in equations)
-    squeezes = sum(equation.primitive.name == "logistic" for equation in equations)
+    parameters = flatten_dict(abstract_variables(bfloat16_model(name))["params"])
+    squeezes = sum(path[-3:] == ("se", "fc1", "kernel") for path in parameters)
     pooling = 0 if name == "lenet5" else 1
     assert len(sums) == 2 * normalisations + squeezes + pooling
     windows = [equation for equation in equations if equation.primitive.name == "reduce_window_sum"]

@@ -8,6 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 import jaxvision as jv
+from jaxvision.preprocess import Preprocessing
 from jaxvision.weights.published import PUBLISHED, Published
 from tests.hub_server import running_hub
 
@@ -21,16 +22,26 @@ pytestmark = pytest.mark.reference
 RELATIVE = 1e-4
 
 
+def preprocessing_of(transforms):
+    """Returns what torchvision's transforms do."""
+    (resize,), (crop,) = transforms.resize_size, transforms.crop_size
+    return Preprocessing(resize, crop, transforms.interpolation.value, tuple(transforms.mean), tuple(transforms.std))
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_rows_are_as_published(name):
     """The names of torchvision's files and its accuracy; timm's licences and, but for two rows, files."""
-    row, about = PUBLISHED[name], timm.get_pretrained_cfg(name).to_dict()
-    assert row.licence.lower() == about["license"]
-    assert about["hf_hub_id"] == f"timm/{name}"
+    row, config = PUBLISHED[name], timm.get_pretrained_cfg(name)
+    about = config.to_dict() if config else {}
+    if about:
+        assert row.licence.lower() == about["license"]
+        assert about["hf_hub_id"] == f"timm/{name}"
     if weights := torch_preprocessing.torchvision_weights(name):
+        assert about or row.licence == ("CC-BY-NC-4.0" if "SWAG" in weights.meta.get("license", "") else "BSD-3-Clause")
         assert row.accuracy == weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
         file = weights.url.rpartition("/")[2]
         assert row.source in (f"torchvision:{file}", f"hf:timm/{name}@{row.source[-40:]}")
+        assert row.preprocessing == preprocessing_of(weights.transforms())
     elif row.source.startswith("https:") and about["url"]:
         assert row.source.rpartition("/")[2] == about["url"].rpartition("/")[2]
 

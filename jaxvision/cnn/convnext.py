@@ -90,7 +90,7 @@ class ConvNeXt(nn.Module):
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=draw_kernel)
         norm = partial(layer_norm, dtype=self.dtype)
         make_block = partial(ConvNeXtBlock, self.layer_scale, conv, dense, norm)
-        rates = self._rates()
+        rates = iter(self.stochastic_depth_rates())
         materialize = materializer(image)
         x = norm(name="stem_norm")(conv(self.widths[0], 4, 4, padding=0, name="stem_conv")(image))
         stages = []
@@ -104,10 +104,10 @@ class ConvNeXt(nn.Module):
             stages.append(x)
         return tuple(stages)
 
-    def _rates(self) -> Any:
-        """Yields the rate of stochastic depth of each block."""
+    def stochastic_depth_rates(self) -> list[float]:
+        """Returns the rate of each block."""
         last = max(sum(self.depths) - 1, 1)
-        return (self.stochastic_depth_rate * index / last for index in range(sum(self.depths)))
+        return [self.stochastic_depth_rate * index / last for index in range(sum(self.depths))]
 
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, C]
         """Returns the mean of each channel, normalised."""

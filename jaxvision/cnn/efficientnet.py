@@ -178,7 +178,7 @@ class EfficientNet(nn.Module):
         conv_norm = self._conv_norm(train)
         options = {"activation": nn.silu, "bias_init": nn.initializers.zeros, "dtype": self.dtype}
         layers = {"conv_norm": conv_norm, "squeeze_excite": partial(SqueezeExcite, **options)}
-        rates = self._rates()
+        rates = iter(self.stochastic_depth_rates())
         materialize = materializer(image)
         x, outputs = conv_norm(self.stem_width, 3, 2, name="stem")(image), []
         for i, stage in enumerate(self.stages, start=1):
@@ -189,10 +189,10 @@ class EfficientNet(nn.Module):
             outputs = [*(outputs if stage.stride > 1 else outputs[:-1]), x]
         return tuple(outputs)
 
-    def _rates(self) -> Any:
-        """Yields the rate of stochastic depth of each block."""
+    def stochastic_depth_rates(self) -> list[float]:
+        """Returns the rate of each block."""
         count = sum(stage.depth for stage in self.stages)
-        return (self.stochastic_depth_rate * index / count for index in range(count))
+        return [self.stochastic_depth_rate * index / count for index in range(count)]
 
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, D]
         """Returns the mean of each channel of the last convolution, with dropout."""

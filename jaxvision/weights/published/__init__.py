@@ -11,7 +11,7 @@ files, but where a family's file says otherwise. No file was fetched for this ta
 
 from collections.abc import Mapping
 
-from jaxvision.weights.published import convnext, resnet
+from jaxvision.weights.published import convnext, efficientnet, regnet, resnet
 from jaxvision.weights.published.row import Published
 
 __all__ = ["PUBLISHED", "UNPUBLISHED", "Published", "published_table"]
@@ -19,6 +19,8 @@ __all__ = ["PUBLISHED", "UNPUBLISHED", "Published", "published_table"]
 PUBLISHED: Mapping[str, Published] = {
     **resnet.PUBLISHED,
     **convnext.PUBLISHED,
+    **regnet.PUBLISHED,
+    **efficientnet.PUBLISHED,
 }
 
 UNPUBLISHED = ("lenet5", *resnet.UNPUBLISHED)

@@ -66,6 +66,6 @@ FAMILY = Family(
     networks={"efficientnet": efficientnet, "efficientnet_v2": efficientnet_v2},
     tiny={"efficientnet_v2": Tiny(tiny)},
     stands_for=lambda name: (kind(name), "efficientnet_v2"),
-    large=("efficientnet_b7", "efficientnet_v2_l"),
+    large=tuple(set(COUNTS) - {"efficientnet_b0", "efficientnet_v2_s"}),
     counts=COUNTS,
 )

@@ -39,6 +39,6 @@ FAMILY = Family(
     },
     stands_for=lambda name: (name[: len("regnet_y")], "regnet_y"),  # which has all parts of regnet_x
     whole=("regnet_y_400mf",),
-    large=("regnet_y_32gf", "regnet_y_128gf", "regnet_x_32gf"),
+    large=tuple(set(COUNTS) - {"regnet_y_400mf", "regnet_x_400mf"}),
     counts=COUNTS,
 )
