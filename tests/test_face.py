@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxvision as jv
+from jaxvision.cnn.efficientnet import Stage
 from jaxvision.initialize import abstract_variables
 
 
@@ -93,6 +94,14 @@ def test_residual_networks_take_images_of_any_size():
     assert shapes(jv.create_model("resnet18"), (1, 1, 1, 3)) == (1, 1000)
 
 
+def test_efficientnet_gives_one_feature_map_for_each_resolution():
+    """As timm's feature_info says: reductions 2 to 32."""
+    maps = shapes(jv.create_model("efficientnet_b0"), (1, 224, 224, 3), method="features")
+    assert maps == ((1, 112, 112, 16), (1, 56, 56, 24), (1, 28, 28, 40), (1, 14, 14, 112), (1, 7, 7, 320))
+    maps = shapes(jv.create_model("efficientnet_v2_s", out_indices=(1, -1)), (1, 64, 64, 3), method="features")
+    assert maps == ((1, 16, 16, 48), (1, 2, 2, 256))
+
+
 @pytest.mark.parametrize(("name", "options", "message"), [
     ("resnet18", {"groups": 32}, "groups=32 and width_per_group=64 are for Bottleneck, not for BasicBlock"),
     ("resnetv2_50", {"width_per_group": 4}, "groups=1 and width_per_group=4 are .* not for PreActBottleneck"),
@@ -100,6 +109,8 @@ def test_residual_networks_take_images_of_any_size():
     ("resnetv2_18", {"stem": "deep"}, 'stem="deep" are not for PreActBasicBlock'),
     ("resnet18", {"stem": "imagnet"}, "stem must be one of imagenet, deep, cifar, got 'imagnet'"),
     ("resnet18", {"shortcut": "pool"}, "shortcut must be one of projection, pooled, pad, none, got 'pool'"),
+    ("regnet_x_400mf", {"group_widths": (16, 16, 16, 48)}, "group_widths must divide widths, got 48 for 400"),
+    ("efficientnet_b0", {"stages": (Stage("fuse", 1, 3, 1, 8, 1),)}, "must be one of mbconv, fused, got 'fuse'"),
 ])  # fmt: skip
 def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     with pytest.raises(ValueError, match=message):
