@@ -12,7 +12,9 @@ import jax
 from jaxvision.cnn import (
     airbench,
     alexnet,
+    convnext,
     densenet,
+    efficientnet,
     googlenet,
     inception,
     lenet,
@@ -20,6 +22,7 @@ from jaxvision.cnn import (
     mobilenet_v2,
     mobilenet_v3,
     nin,
+    regnet,
     resnet,
     shufflenet_v2,
     squeezenet,
@@ -45,6 +48,9 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
     **mobilenet_v3.VARIANTS,
     **mnasnet.VARIANTS,
     **shufflenet_v2.VARIANTS,
+    **regnet.VARIANTS,
+    **efficientnet.VARIANTS,
+    **convnext.VARIANTS,
 }
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxvision as jv
+from jaxvision.cnn.efficientnet import Stage
 from jaxvision.initialize import abstract_variables
 
 
@@ -133,6 +134,14 @@ def test_smallest_images(name, size):
     assert shapes(model, (1, size, size, 3), method="features")[-1][1:3] == (1, 1)
 
 
+def test_efficientnet_gives_one_feature_map_for_each_resolution():
+    """As timm's feature_info says: reductions 2 to 32."""
+    maps = shapes(jv.create_model("efficientnet_b0"), (1, 224, 224, 3), method="features")
+    assert maps == ((1, 112, 112, 16), (1, 56, 56, 24), (1, 28, 28, 40), (1, 14, 14, 112), (1, 7, 7, 320))
+    maps = shapes(jv.create_model("efficientnet_v2_s", out_indices=(1, -1)), (1, 64, 64, 3), method="features")
+    assert maps == ((1, 16, 16, 48), (1, 2, 2, 256))
+
+
 @pytest.mark.parametrize(("name", "options", "message"), [
     ("alexnet", {"response_norm": "before"}, "response_norm must be one of none, .*, got 'before'"),
     ("resnet18", {"groups": 32}, "groups=32 and width_per_group=64 are for Bottleneck, not for BasicBlock"),
@@ -144,6 +153,8 @@ def test_smallest_images(name, size):
     ("densenet121", {"stem": "deep"}, "stem must be one of imagenet, cifar, got 'deep'"),
     ("googlenet", {"form": "caffe"}, "form must be one of torchvision, paper, got 'caffe'"),
     ("googlenet", {"transform_input": True, "in_channels": 1}, "transform_input is for images of 3 channels"),
+    ("regnet_x_400mf", {"group_widths": (16, 16, 16, 48)}, "group_widths must divide widths, got 48 for 400"),
+    ("efficientnet_b0", {"stages": (Stage("fuse", 1, 3, 1, 8, 1),)}, "must be one of mbconv, fused, got 'fuse'"),
 ])  # fmt: skip
 def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     with pytest.raises(ValueError, match=message):
@@ -167,6 +178,7 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     ("densenet121", (1, 24, 32, 3), "float32", ValueError, "2x2 pixels or more are halved, got 1x2: too small images"),
     ("inception_v3", (1, 75, 74, 3), "float32", ValueError, "75x75 pixels or more, got 75x74"),
     ("googlenet", (1, 32, 8, 3), "float32", ValueError, r"3x3 windows, .* got 4x1: the images are too small"),
+    ("convnext_tiny", (1, 32, 31, 3), "float32", ValueError, "32x32 pixels or more, got 32x31"),
 ])  # fmt: skip
 def test_images_that_cannot_be_right(name, image, dtype, error, message):
     with pytest.raises(error, match=message):

@@ -7,6 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import jaxvision as jv
+from jaxvision.cnn.efficientnet import Stage
 from jaxvision.cnn.inverted_residual import Block
 from jaxvision.cnn.mnasnet import scaled
 from tests.reference.families.googlenet import SHORT_BLOCKS
@@ -155,6 +156,45 @@ def test_googlenet_of_the_paper():
             assert_uniform(values, np.sqrt(3 / np.prod(values.shape[:-1])))
         else:
             np.testing.assert_allclose(values, 0.0 if "head" in path else 0.2)
+
+
+def test_convnext():
+    """As torchvision.models.convnext.ConvNeXt.__init__ (0.28): cut off where a normal distribution has nothing."""
+    variables = initial("convnext_tiny", depths=(1, 1), widths=(48, 96))
+    for path, values in variables.items():
+        if path.endswith("kernel"):
+            assert_normal(values, 0.02)
+        else:
+            start = {"scale": 1, "bias": 0, "layer_scale": np.float32(1e-6)}[path.rpartition("/")[2]]
+            assert (values == start).all(), path
+
+
+def test_regnet():
+    """As torchvision.models.regnet.RegNet.__init__ (0.28), which leaves the biases of squeeze and excitation alone."""
+    variables = initial("regnet_y_400mf", depths=(1, 1), widths=(32, 64), group_widths=(8, 16))
+    for path, values in variables.items():
+        *_, layer, leaf = path.split("/")
+        if path == "params/head/kernel":
+            assert_normal(values, 0.01)
+        elif leaf == "kernel":
+            assert_normal(values, np.sqrt(2 / (np.prod(values.shape[:-2], initial=1) * values.shape[-1])))
+        elif layer in ("fc1", "fc2"):
+            assert_uniform(values, len(variables[path.replace("bias", "kernel")]) ** -0.5)
+        else:
+            assert (values == (leaf in ("scale", "var"))).all(), path
+
+
+def test_efficientnet():
+    """As torchvision.models.efficientnet.EfficientNet.__init__ (0.28)."""
+    stages = (Stage("fused", 1, 3, 1, 32, 1), Stage("fused", 2, 3, 2, 32, 1), Stage("mbconv", 4, 3, 1, 32, 1))
+    variables = initial("efficientnet_v2_s", stages=stages, stem_width=32, final_width=128)
+    for path, values in variables.items():
+        if path == "params/head/kernel":
+            assert_uniform(values, values.shape[-1] ** -0.5)
+        elif path.endswith("kernel"):
+            assert_normal(values, np.sqrt(2 / (np.prod(values.shape[:-2], initial=1) * values.shape[-1])))
+        else:
+            assert (values == path.endswith(("scale", "var"))).all(), path
 
 
 def test_lenet5():

@@ -7,6 +7,7 @@ import pytest
 import jaxvision as jv
 from jaxvision.initialize import abstract_variables
 from jaxvision.weights import from_foreign, to_foreign
+from jaxvision.weights.names import name_maps
 from tests.reference import cases
 from tests.reference.case import NUM_CLASSES
 from tests.reference.random_values import random_images, random_weights
@@ -15,7 +16,12 @@ from tests.reference.stored import disagreements, read
 RELATIVE = 1e-4
 
 
-@pytest.fixture(scope="module", params=jv.list_models())
+IN_SLOW_SET_IF_LARGE = [
+    pytest.param(name, marks=pytest.mark.slow) if name in cases.LARGE else name for name in jv.list_models()
+]
+
+
+@pytest.fixture(scope="module", params=IN_SLOW_SET_IF_LARGE)
 def name(request):
     return request.param
 
@@ -50,11 +56,21 @@ def test_every_model_has_a_reference():
     assert set(jv.list_models()) == set(cases.INFERENCE) == stored
 
 
-def test_number_of_parameters(name, expected):
+@pytest.mark.parametrize("name", jv.list_models())
+def test_number_of_parameters(name):
+    expected = read(cases.inference_file(name))
     parameters = abstract_variables(jv.create_model(name))["params"]
     count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
     assert count == expected.count
     assert count == cases.COUNTS.get(name, count)
+
+
+@pytest.mark.parametrize("name", sorted(cases.LARGE))
+def test_names_and_shapes_of_large_weights(name):
+    """What the slow set compares with their values."""
+    entries = name_maps(jv.create_model(name, num_classes=NUM_CLASSES))[cases.INFERENCE[name].layout].entries
+    shapes = {key: shape for entry in entries for key, shape in entry.shapes().items()}
+    assert shapes == read(cases.inference_file(name)).shapes
 
 
 def test_weights_go_back_under_the_names_they_came_from(case, model, weights, variables):

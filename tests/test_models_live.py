@@ -66,6 +66,15 @@ def test_stored_training(name):
         ("densenet121", "timm", partial(timm.create_model, "densenet121")),
         ("googlenet", "torchvision", partial(torchvision.models.googlenet, init_weights=False)),
         ("inception_v3", "torchvision", partial(torchvision.models.inception_v3, init_weights=False)),
+        ("convnext_tiny", "torchvision", partial(torchvision.models.convnext_tiny, layer_scale=0.1)),
+        ("convnext_tiny", "timm", partial(timm.create_model, "convnext_tiny", ls_init_value=0.1)),
+        ("regnet_y_400mf", "torchvision", torchvision.models.regnet_y_400mf),
+        ("regnet_x_400mf", "torchvision", torchvision.models.regnet_x_400mf),
+        ("efficientnet_b0", "torchvision", torchvision.models.efficientnet_b0),
+        ("efficientnet_b5", "torchvision", torchvision.models.efficientnet_b5),
+        ("efficientnet_v2_s", "torchvision", torchvision.models.efficientnet_v2_s),
+        ("efficientnet_b0", "timm", partial(timm.create_model, "efficientnet_b0")),
+        ("efficientnet_v2_s", "timm", partial(timm.create_model, "efficientnetv2_s", bn_eps=1e-3)),
         # Residual branches that start at zero would hide what is in them.
         *((name, "timm", partial(timm.create_model, name, zero_init_last=False)) for name in TIMM),
     ],
@@ -101,3 +110,17 @@ def test_auxiliary_head_of_inception_v3(size):
         params = {"conv1": convolution(0), "conv2": convolution(1), "head": linear}
         logits, _ = head.apply({"params": params}, jnp.asarray(x), mutable=["batch_stats"])
     np.testing.assert_allclose(logits, expected, rtol=0, atol=SAME * expected.std())
+
+
+@pytest.mark.parametrize("name", jv.list_models("convnext*") + jv.list_models("efficientnet*"))
+def test_regularization_is_torchvisions(name):
+    """What inference does not show: rates of dropout and stochastic depth, momentum and epsilon of BatchNorm."""
+    with torch.device("meta"):
+        modules = list(torchvision.models.get_model(name).modules())
+    backbone = jv.create_model(name).backbone
+    rates = [module.p for module in modules if isinstance(module, torchvision.ops.StochasticDepth)]
+    np.testing.assert_allclose(list(backbone.stochastic_depth_rates()), rates, rtol=1e-12)
+    if name.startswith("efficientnet"):
+        assert [backbone.dropout_rate] == [module.p for module in modules if isinstance(module, torch.nn.Dropout)]
+        norms = {(m.eps, m.momentum) for m in modules if isinstance(m, torch.nn.BatchNorm2d)}
+        assert norms == {(backbone.epsilon, pytest.approx(1 - backbone.momentum))}

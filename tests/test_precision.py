@@ -21,6 +21,7 @@ ONE_OF_EACH_KIND = [
     "seresnet18", "seresnext26d_32x4d", "alexnet_paper", "nin", "vgg11_bn",
     "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5", "squeezenet1_1", "shufflenet_v2_x0_5",
     "densenet_bc100_12", "googlenet", "googlenet_paper", "inception_v3",
+    "convnext_tiny", "regnet_y_400mf", "efficientnet_b0", "efficientnet_v2_s",
 ]  # fmt: skip
 WINDOWED = ("lenet5", "nin", "seresnext26d_32x4d", "densenet_bc100_12", "inception_v3")  # by XLA's sums over windows
 # Adaptive pooling has one for each row and column; the paper's AlexNet has maps that fit, LeNet-5 sums windows.

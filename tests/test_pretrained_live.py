@@ -9,6 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 import jaxvision as jv
+from jaxvision.preprocess import Preprocessing
 from jaxvision.weights.published import PUBLISHED
 from tests.hub_server import running_hub
 
@@ -22,6 +23,12 @@ pytestmark = pytest.mark.reference
 RELATIVE = 1e-4
 
 
+def preprocessing_of(transforms):
+    """Returns what torchvision's transforms do."""
+    (resize,), (crop,) = transforms.resize_size, transforms.crop_size
+    return Preprocessing(resize, crop, transforms.interpolation.value, tuple(transforms.mean), tuple(transforms.std))
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_rows_are_as_published(name):
     """The names of torchvision's files and its accuracy; timm's licences and, but for two rows, files."""
@@ -30,7 +37,8 @@ def test_rows_are_as_published(name):
         assert row.accuracy == weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
         file = weights.url.rpartition("/")[2]
         assert row.source in (f"torchvision:{file}", f"hf:timm/{name}@{row.source[-40:]}")
-        assert row.licence == "BSD-3-Clause"  # torchvision's own; timm states another one for some
+        assert row.licence == ("CC-BY-NC-4.0" if ".swag" in name else "BSD-3-Clause")  # timm states others for some
+        assert row.preprocessing == preprocessing_of(weights.transforms())
         return
     about = timm.get_pretrained_cfg(name).to_dict()
     assert row.licence.lower() == about["license"]

@@ -51,6 +51,36 @@ PUBLISHED = {
     "densenet201": (20_013_928, 4.291),
     "googlenet": (6_624_904, 1.498),
     "inception_v3": (27_161_264, 5.713),
+    "convnext_tiny": (28_589_128, 4.456),
+    "convnext_small": (50_223_688, 8.684),
+    "convnext_base": (88_591_464, 15.355),
+    "convnext_large": (197_767_336, 34.361),
+    "regnet_y_400mf": (4_344_144, 0.402),
+    "regnet_y_800mf": (6_432_512, 0.834),
+    "regnet_y_1_6gf": (11_202_430, 1.612),
+    "regnet_y_3_2gf": (19_436_338, 3.176),
+    "regnet_y_8gf": (39_381_472, 8.473),
+    "regnet_y_16gf": (83_590_140, 15.912),
+    "regnet_y_32gf": (145_046_770, 32.28),
+    "regnet_y_128gf": (644_812_894, 127.518),
+    "regnet_x_400mf": (5_495_976, 0.414),
+    "regnet_x_800mf": (7_259_656, 0.8),
+    "regnet_x_1_6gf": (9_190_136, 1.603),
+    "regnet_x_3_2gf": (15_296_552, 3.177),
+    "regnet_x_8gf": (39_572_648, 7.995),
+    "regnet_x_16gf": (54_278_536, 15.941),
+    "regnet_x_32gf": (107_811_560, 31.736),
+    "efficientnet_b0": (5_288_548, 0.386),
+    "efficientnet_b1": (7_794_184, 0.687),
+    "efficientnet_b2": (9_109_994, 1.088),
+    "efficientnet_b3": (12_233_232, 1.827),
+    "efficientnet_b4": (19_341_616, 4.394),
+    "efficientnet_b5": (30_389_784, 10.266),
+    "efficientnet_b6": (43_040_704, 19.068),
+    "efficientnet_b7": (66_347_960, 37.746),
+    "efficientnet_v2_s": (21_458_488, 8.366),
+    "efficientnet_v2_m": (54_139_356, 24.582),
+    "efficientnet_v2_l": (118_515_272, 56.08),
 }
 OPTIONS = {"googlenet": {"aux_logits": False}}  # which torchvision's figures leave out
 
@@ -109,6 +139,12 @@ def test_input_other_than_the_example():
     model = jv.create_model("resnet18", num_classes=0)
     (_, at_224), (_, at_448) = totals(summarize(model)), totals(summarize(model, shape(1, 448, 448, 3)))
     assert at_448 == 4 * at_224
+
+
+def test_input_of_the_finetuned_swag_weights():
+    """torchvision publishes the multiply-adds of the largest RegNet at 384x384 pixels too."""
+    _, multiply_adds = totals(summarize(jv.create_model("regnet_y_128gf"), shape(1, 384, 384, 3)))
+    assert round(multiply_adds / 1e9, 3) == 374.57
 
 
 @pytest.mark.parametrize(

@@ -2,5 +2,6 @@
 
 from jaxvision.layers.conv import conv2d
 from jaxvision.layers.norm import BatchNorm
+from jaxvision.layers.regularize import StochasticDepth
 
-__all__ = ["BatchNorm", "conv2d"]
+__all__ = ["BatchNorm", "StochasticDepth", "conv2d"]

@@ -26,6 +26,7 @@ INFERENCE = joined(family.inference for family in FAMILIES)
 SHORT = joined(family.short for family in FAMILIES)
 WHOLE = {name: INFERENCE[name] for family in FAMILIES for name in family.whole}
 TRAINING = {**SHORT, **WHOLE}
+LARGE = {name for family in FAMILIES for name in family.large}
 COUNTS = joined(family.counts for family in FAMILIES)
 TINY = joined(family.tiny for family in FAMILIES)
 NETWORKS = joined(family.networks for family in FAMILIES) | {name: partial(jv.create_model, name) for name in WHOLE}

@@ -16,6 +16,21 @@ NAMES = [  # of weights, one for each preprocessing
     "resnet101d.ra2_in1k",
     "resnetv2_50.a1h_in1k",
     "resnetv2_18.ra4_e3600_r224_in1k",
+    "convnext_tiny.tv_in1k",
+    "convnext_small.tv_in1k",
+    "regnet_y_16gf.swag_ft_in1k",
+    "regnet_y_16gf.swag_lc_in1k",
+    "efficientnet_b1.tv_in1k",
+    "efficientnet_b1.tv2_in1k",
+    "efficientnet_b2.tv_in1k",
+    "efficientnet_b3.tv_in1k",
+    "efficientnet_b4.tv_in1k",
+    "efficientnet_b5.tv_in1k",
+    "efficientnet_b6.tv_in1k",
+    "efficientnet_b7.tv_in1k",
+    "efficientnet_v2_s.tv_in1k",
+    "efficientnet_v2_m.tv_in1k",
+    "efficientnet_v2_l.tv_in1k",
 ]
 PATCH = slice(110, 114)  # of the prepared image, in either direction
 ROTATED_BY_90 = 6  # an orientation in EXIF, whose tag is 0x0112

@@ -11,7 +11,12 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torchvision.datasets.folder import pil_loader
 
-TORCHVISION_TAGS = {"tv_in1k": "IMAGENET1K_V1", "tv2_in1k": "IMAGENET1K_V2"}
+TORCHVISION_TAGS = {
+    "tv_in1k": "IMAGENET1K_V1",
+    "tv2_in1k": "IMAGENET1K_V2",
+    "swag_ft_in1k": "IMAGENET1K_SWAG_E2E_V1",
+    "swag_lc_in1k": "IMAGENET1K_SWAG_LINEAR_V1",
+}
 
 
 def torchvision_weights(name: str) -> torchvision.models.WeightsEnum | None:

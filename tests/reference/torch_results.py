@@ -66,9 +66,10 @@ def take_step(
 
 
 def parameter_groups(network: nn.Module) -> list[dict]:
-    """Spares vectors (biases, scales of normalisations) the weight decay."""
-    kernels = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim == 1]
+    """Spares vectors (biases, scales of normalisations and of layers) the weight decay."""
+    is_vector = lambda p: p.numel() == max(p.shape)  # [C], or [C, 1, 1]
+    kernels = [p for p in network.parameters() if not is_vector(p)]
+    vectors = [p for p in network.parameters() if is_vector(p)]
     return [{"params": kernels, "weight_decay": WEIGHT_DECAY}, {"params": vectors}]
 
 

@@ -13,13 +13,16 @@ from collections.abc import Mapping
 
 from jaxvision.weights.published import (
     alexnet,
+    convnext,
     densenet,
+    efficientnet,
     googlenet,
     inception,
     mnasnet,
     mobilenet_v2,
     mobilenet_v3,
     nin,
+    regnet,
     resnet,
     shufflenet_v2,
     squeezenet,
@@ -41,6 +44,9 @@ PUBLISHED: Mapping[str, Published] = {
     **mobilenet_v3.PUBLISHED,
     **mnasnet.PUBLISHED,
     **shufflenet_v2.PUBLISHED,
+    **regnet.PUBLISHED,
+    **efficientnet.PUBLISHED,
+    **convnext.PUBLISHED,
 }
 
 UNPUBLISHED = (

@@ -21,6 +21,7 @@ NETWORKS = {
 tiny = partial(jv.create_model, "alexnet_paper", widths=(8, 16, 8, 8, 8), fc_dim=16, dropout=0.0)
 
 FAMILY = Family(
+    title="AlexNet",
     inference={
         "alexnet": dataclasses.replace(TORCHVISION, fields=narrowed),
         "alexnet_paper": dataclasses.replace(PAPER, fields=narrowed),

@@ -12,6 +12,7 @@ short = partial(jv.create_model, "densenet121", depths=(3, 2), growth_rate=8, st
 tiny = {"depths": (2, 2), "growth_rate": 4, "stem_width": 8}
 
 FAMILY = Family(
+    title="Densely connected networks",
     inference={**{f"densenet{n}": IMAGENET for n in (121, 161, 169, 201)}, "densenet_bc100_12": CIFAR},
     short={"dense": IMAGENET, "dense_cifar": CIFAR},
     networks={"dense": short, "dense_cifar": partial(jv.create_model, "densenet_bc100_12", depths=(2, 2))},

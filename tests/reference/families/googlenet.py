@@ -20,6 +20,7 @@ short = {"blocks": SHORT_BLOCKS, **undropped}
 tiny = {"blocks": TINY_BLOCKS, **undropped}
 
 FAMILY = Family(
+    title="GoogLeNet",
     inference={"googlenet": TORCHVISION, "googlenet_paper": PAPER},
     short={"inception": TORCHVISION, "inception_paper": PAPER},
     networks={

@@ -16,6 +16,7 @@ ONE_OF_EACH_KIND = (
 short = partial(jv.create_model, "inception_v3", stages=ONE_OF_EACH_KIND, dropout=0.0)
 
 FAMILY = Family(
+    title="Inception v3",
     inference={"inception_v3": CASE},
     short={"inception_v3_short": CASE},
     networks={"inception_v3_short": short},

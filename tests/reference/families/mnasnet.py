@@ -11,6 +11,7 @@ CASE = Case("torchvision", (3, 32, 32), r"layers\.\d+\.\d\.layers\.7\.weight", c
 network = partial(jv.create_model, "mnasnet0_5", dropout_rate=0.0)
 
 FAMILY = Family(
+    title="MNASNet",
     inference={f"mnasnet{width}": CASE for width in ("0_5", "0_75", "1_0", "1_3")},
     short={"mnasnet": CASE},
     networks={"mnasnet": partial(network, **scaled(0.5, depths=(1, 1, 2, 1, 1, 1, 1)))},

@@ -18,6 +18,7 @@ def network(rows: tuple[Row, ...], **fields):
 
 
 FAMILY = Family(
+    title="MobileNetV2",
     inference={"mobilenet_v2": CASE},
     short={"mobilenet_v2_short": CASE},
     networks={"mobilenet_v2_short": network((Row(1, 16, 1, 1), Row(6, 24, 2, 2), Row(6, 32, 1, 2)))},

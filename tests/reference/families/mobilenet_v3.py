@@ -24,6 +24,7 @@ TINY_BLOCKS = (
 network = partial(jv.create_model, "mobilenet_v3_small", dropout_rate=0.0)
 
 FAMILY = Family(
+    title="MobileNetV3",
     inference={f"mobilenet_v3_{size}": CASE for size in ("large", "small")},
     short={"mobilenet_v3": CASE},
     networks={"mobilenet_v3": partial(network, blocks=BLOCKS, final_width=240, hidden_width=64)},

@@ -13,6 +13,7 @@ LAYERS = (MlpConv(5, (8, 16), pool="max"), MlpConv(5, (16, 8), pool="average"), 
 tiny = partial(class_maps, layers=LAYERS, image_size=8, dropout=0.0)
 
 FAMILY = Family(
+    title="Network in Network",
     inference={"nin": CIFAR, "nin_imagenet": IMAGENET},
     short={"nin": CIFAR},
     networks={"nin": partial(jv.create_model, "nin", dropout=0.0)},

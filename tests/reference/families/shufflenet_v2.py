@@ -10,6 +10,7 @@ CASE = Case("torchvision", (3, 32, 32), compiled=True)
 network = partial(jv.create_model, "shufflenet_v2_x0_5")
 
 FAMILY = Family(
+    title="ShuffleNetV2",
     inference={f"shufflenet_v2_x{width}": CASE for width in ("0_5", "1_0", "1_5", "2_0")},
     short={"shufflenet_v2": CASE},
     networks={"shufflenet_v2": partial(network, widths=(24, 48, 96, 192, 128), depths=(2, 1, 1))},

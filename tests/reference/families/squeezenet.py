@@ -12,6 +12,7 @@ network = partial(jv.create_model, "squeezenet1_1", dropout_rate=0.0)
 tiny = partial(class_maps, stages=((FireWidths(4, 8),),), stem_width=8, stem_kernel_size=3, dropout_rate=0.0)
 
 FAMILY = Family(
+    title="SqueezeNet",
     inference={"squeezenet1_0": CASE, "squeezenet1_1": CASE},
     short={"squeezenet": CASE},
     networks={"squeezenet": network},

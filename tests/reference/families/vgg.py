@@ -14,6 +14,7 @@ NETWORKS = {"vgg_short": short, "vgg_bn_short": partial(short, batch_norm=True)}
 tiny = partial(classifier, VGG, depths=(1, 1), widths=(8, 16), batch_norm=True, fc_dim=16, dropout=0.0)
 
 FAMILY = Family(
+    title="VGG",
     inference=dict.fromkeys(jv.list_models("vgg*"), CASE),
     short=dict.fromkeys(NETWORKS, Case("torchvision", (3, 34, 28))),
     networks=NETWORKS,

@@ -3,7 +3,9 @@
 from tests.reference.torch_families import (
     airbench,
     alexnet,
+    convnext,
     densenet,
+    efficientnet,
     googlenet,
     inception,
     lenet,
@@ -11,6 +13,7 @@ from tests.reference.torch_families import (
     mobilenet_v2,
     mobilenet_v3,
     nin,
+    regnet,
     resnet,
     shufflenet_v2,
     squeezenet,
@@ -32,4 +35,7 @@ FAMILIES = (
     mobilenet_v3,
     mnasnet,
     shufflenet_v2,
+    regnet,
+    efficientnet,
+    convnext,
 )
