@@ -31,7 +31,7 @@ IMAGENET = classification.Config(
 )
 # Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
 IMAGE_SIZES = {"alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64}
-LEARNING_RATES = {"alexnet": 1e-4, "nin": 5e-4, "vgg": 1e-4}  # by the beginning of the name
+LEARNING_RATES = {"alexnet": 1e-4, "nin": 1e-3, "vgg": 1e-4}  # by the beginning of the name
 
 
 def recipe(name: str) -> classification.Config:
