@@ -64,9 +64,9 @@ def convolutionalize(model: Classifier, window: int | tuple[int, int] | None = N
 
     The fully connected layers of AlexNet and VGG become convolutions, the first with a kernel as large as the map that
     it sees; of other networks the pooling slides over the feature map and the linear layer becomes a 1x1 convolution.
-    On images of the classifier's own size the heat map is one pixel, the classifier's output. On larger ones neighbours
-    are as many pixels apart as the last stage has for one of the feature map, and differ from the classifier on crops
-    only by what the network sees beyond them in place of its zero padding.
+    On images of the classifier's own size the heat map is one pixel, the classifier's output. On larger ones its pixels
+    are one pixel of the feature map apart, and differ from the classifier on crops only by what the network sees beyond
+    them in place of its zero padding.
 
     Args:
         model: as `create_model` gives it; with `num_classes=0` the heat map is of pooled features.
