@@ -29,13 +29,8 @@ IMAGENET = classification.Config(
     image_size=32, epochs=6, batch_size=64, evaluate_every=2, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
 )
 # Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
-<<<<<<< HEAD
 IMAGE_SIZES = {"alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64, "inception_v3": 75}
-LEARNING_RATES = {"alexnet": 1e-4, "nin": 5e-4, "vgg": 1e-4}  # by the beginning of the name
-=======
-IMAGE_SIZES = {"alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64}
 LEARNING_RATES = {"alexnet": 1e-4, "nin": 1e-3, "vgg": 1e-4}  # by the beginning of the name
->>>>>>> alexnet-vgg
 
 
 def recipe(name: str) -> classification.Config:
