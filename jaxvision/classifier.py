@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxvision.layers.initializers import LinearInit, torch_linear
+from jaxvision.ops.pooling import spatial_mean
 
 
 class Classifier(nn.Module):
@@ -84,9 +85,25 @@ class Classifier(nn.Module):
         return self.backbone.example_input()
 
 
+class ClassMaps(Classifier):
+    """Logits as the means of class maps, which the linear layer and a ReLU make of the feature map, pixel by pixel.
+
+    A backbone may have a method `drop(feature_map, train=)`, which drops activations before that.
+    """
+
+    def logits(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, K]
+        """Returns the logits, or the pooled features [B, D] where `num_classes` is 0."""
+        if self.num_classes == 0:
+            return self.backbone.pool(feature_map, train=train)
+        if hasattr(self.backbone, "drop"):
+            feature_map = self.backbone.drop(feature_map, train=train)
+        return spatial_mean(nn.relu(self.linear(feature_map)))
+
+
 def classifier(
     backbone: type[nn.Module],
     *,
+    kind: type[Classifier] = Classifier,
     num_classes: int = 1000,
     out_indices: tuple[int, ...] | None = None,
     head_init: LinearInit = torch_linear,
@@ -108,6 +125,4 @@ def classifier(
     fields = {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }  # to be hashed
-    return Classifier(
-        backbone(dtype=dtype, **fields), num_classes, indices, head_init, head_bias, dtype, auxiliary_weight
-    )
+    return kind(backbone(dtype=dtype, **fields), num_classes, indices, head_init, head_bias, dtype, auxiliary_weight)

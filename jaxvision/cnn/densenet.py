@@ -21,7 +21,7 @@ from jaxvision.layers.conv import conv2d
 from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import he_fan_in, zero_bias_linear
 from jaxvision.layers.norm import BatchNorm
-from jaxvision.ops.pooling import average_windows, max_pool
+from jaxvision.ops.pooling import average_windows, max_pool, spatial_mean
 
 Stem = Literal["imagenet", "cifar"]
 
@@ -126,7 +126,7 @@ class DenseNet(nn.Module):
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, C]
         """Returns the mean of each channel."""
         del train
-        return feature_map.mean((1, 2), dtype=jnp.promote_types(self.dtype, jnp.float32)).astype(self.dtype)
+        return spatial_mean(feature_map)
 
     def torch_names(self) -> dict[str, dict[str, Any]]:
         """Names of the layers in torchvision's and timm's files; torchvision's published ones have the old names."""

@@ -27,6 +27,7 @@ from jaxvision.layers.regularize import StochasticDepth
 from jaxvision.layers.squeeze_excite import SqueezeExcite
 from jaxvision.layers.width import round_width
 from jaxvision.ops.materialize import materializer
+from jaxvision.ops.pooling import spatial_mean
 from jaxvision.weights.names import Line
 
 BlockKind = Literal["mbconv", "fused"]
@@ -131,7 +132,7 @@ class Final(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, width]
         """Applies the three."""
         y = self.conv_norm(train)(self.width, name="conv_norm")(x)
-        means = y.mean((1, 2), dtype=jnp.promote_types(y.dtype, jnp.float32)).astype(y.dtype)
+        means = spatial_mean(y)
         return nn.Dropout(self.dropout_rate)(means, deterministic=not train)
 
 

@@ -26,7 +26,7 @@ from jaxvision.layers.image import check_image, renormalize
 from jaxvision.layers.initializers import LinearInit, uniform
 from jaxvision.layers.norm import BatchNorm
 from jaxvision.ops.local_response import local_response_norm
-from jaxvision.ops.pooling import max_pool, max_pool_ceil, pool_to_size
+from jaxvision.ops.pooling import max_pool, max_pool_ceil, pool_to_size, spatial_mean
 from jaxvision.weights.names import Line
 
 Form = Literal["torchvision", "paper"]
@@ -188,7 +188,7 @@ class GoogLeNet(nn.Module):
 
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, C]
         """Returns the mean of each channel; in training some are dropped."""
-        means = feature_map.mean((1, 2), dtype=jnp.promote_types(self.dtype, jnp.float32)).astype(self.dtype)
+        means = spatial_mean(feature_map)
         return self.drop(means, deterministic=not train)
 
     def torch_names(self) -> dict[str, dict[str, Any]]:

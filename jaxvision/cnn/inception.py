@@ -21,7 +21,7 @@ from jaxvision.layers.conv import ConvNorm, Size, conv2d
 from jaxvision.layers.image import check_image, renormalize
 from jaxvision.layers.initializers import uniform
 from jaxvision.layers.norm import BatchNorm
-from jaxvision.ops.pooling import average_windows, max_pool, pool_to_size
+from jaxvision.ops.pooling import average_windows, max_pool, pool_to_size, spatial_mean
 from jaxvision.weights.names import Line
 
 SMALLEST = 75  # pixels: what is then 1x1 in the last stage
@@ -154,7 +154,7 @@ class AuxiliaryHead(nn.Module):
         """Returns the logits. Maps below 17x17, which torchvision refuses, are averaged in the same proportions."""
         x = average_windows(x, 5, 3) if min(x.shape[1:3]) >= 17 else pool_to_size(x, 5, 5, 3)
         x = self.layer(768, 5, padding=0, name="conv2")(self.layer(128, name="conv1")(x))
-        means = x.mean((1, 2), dtype=jnp.promote_types(self.dtype, jnp.float32)).astype(self.dtype)
+        means = spatial_mean(x)
         kernel_init, bias_init = linear(0.001, 768)
         fields = {"dtype": self.dtype, "kernel_init": kernel_init, "bias_init": bias_init}
         return nn.Dense(self.num_classes, name="head", **fields)(means)
@@ -232,7 +232,7 @@ class InceptionV3(nn.Module):
 
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, C]
         """Returns the mean of each channel; in training some are dropped."""
-        means = feature_map.mean((1, 2), dtype=jnp.promote_types(self.dtype, jnp.float32)).astype(self.dtype)
+        means = spatial_mean(feature_map)
         return self.drop(means, deterministic=not train)
 
     def torch_names(self) -> dict[str, dict[str, Any]]:

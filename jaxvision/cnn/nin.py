@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.classifier import Classifier, classifier
+from jaxvision.classifier import ClassMaps, classifier
 from jaxvision.layers.conv import conv2d
 from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import LinearInit
-from jaxvision.ops.pooling import ceil_padding, max_pool
+from jaxvision.ops.pooling import ceil_padding, max_pool, spatial_mean
 from jaxvision.weights.names import Line
 
 
@@ -54,11 +54,6 @@ def pool3x3(x: jax.Array, kind: Literal["max", "average"]) -> jax.Array:  # [B, 
         return max_pool(x, (3, 3), (2, 2), padding)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return nn.avg_pool(wide, (3, 3), (2, 2), padding, count_include_pad=False).astype(x.dtype)
-
-
-def spatial_mean(x: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, C]
-    """The mean of each channel, summed in float32 or wider."""
-    return x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)
 
 
 class NiN(nn.Module):
@@ -124,22 +119,6 @@ class NiN(nn.Module):
         return jax.ShapeDtypeStruct((1, self.image_size, self.image_size, self.in_channels), jnp.float32)
 
 
-class ClassMaps(Classifier):
-    """Logits as the means of class maps, which the linear layer and a ReLU make of the feature map, pixel by pixel."""
-
-    def logits(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, K]
-        """Returns the logits, or the means of the feature map [B, C] where `num_classes` is 0."""
-        if self.num_classes == 0:
-            return self.backbone.pool(feature_map, train=train)
-        return spatial_mean(nn.relu(self.linear(feature_map)))
-
-
-def class_maps(**options: Any) -> ClassMaps:
-    """Builds a network; the options are those of `classifier`."""
-    model = classifier(NiN, **options)
-    return ClassMaps(model.backbone, model.num_classes, model.out_indices, model.head_init, model.dtype)
-
-
 CIFAR = (
     MlpConv(5, (192, 160, 96), pool="max", dropout=True),
     MlpConv(5, (192, 192, 192), pool="average", dropout=True),
@@ -153,7 +132,9 @@ IMAGENET = (
     MlpConv(3, (1024, 1024)),
 )
 
+_nin = partial(classifier, NiN, kind=ClassMaps)
+
 VARIANTS = {
-    "nin": partial(class_maps, layers=CIFAR, image_size=32, num_classes=10, head_init=gaussian(0.05)),
-    "nin_imagenet": partial(class_maps, layers=IMAGENET, image_size=224, head_init=gaussian(0.01)),
+    "nin": partial(_nin, layers=CIFAR, image_size=32, num_classes=10, head_init=gaussian(0.05)),
+    "nin_imagenet": partial(_nin, layers=IMAGENET, image_size=224, head_init=gaussian(0.01)),
 }

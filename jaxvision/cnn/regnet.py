@@ -23,6 +23,7 @@ from jaxvision.layers.norm import BatchNorm
 from jaxvision.layers.squeeze_excite import SqueezeExcite
 from jaxvision.layers.width import round_width
 from jaxvision.ops.materialize import materializer
+from jaxvision.ops.pooling import spatial_mean
 from jaxvision.weights.names import Line
 
 
@@ -109,7 +110,7 @@ class RegNet(nn.Module):
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, C]
         """Returns the mean of each channel."""
         del train
-        return feature_map.mean((1, 2), dtype=jnp.promote_types(self.dtype, jnp.float32)).astype(self.dtype)
+        return spatial_mean(feature_map)
 
     def torch_names(self) -> dict[str, dict[str, Any]]:
         """Names of the layers in torchvision's files."""

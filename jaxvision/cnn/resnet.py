@@ -30,7 +30,7 @@ from jaxvision.layers.initializers import he_fan_in, he_fan_out
 from jaxvision.layers.norm import BatchNorm
 from jaxvision.layers.squeeze_excite import SqueezeExcite
 from jaxvision.ops.materialize import materializer
-from jaxvision.ops.pooling import max_pool
+from jaxvision.ops.pooling import max_pool, spatial_mean
 from jaxvision.weights.names import Line
 
 Stem = Literal["imagenet", "deep", "cifar"]
@@ -131,7 +131,7 @@ class ResNet(nn.Module):
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, C]
         """Returns the mean of each channel."""
         del train
-        return feature_map.mean((1, 2), dtype=jnp.promote_types(self.dtype, jnp.float32)).astype(self.dtype)
+        return spatial_mean(feature_map)
 
     def torch_names(self) -> dict[str, dict[str, Any]]:
         """Names of the layers in torchvision's and timm's files.

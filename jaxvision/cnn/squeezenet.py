@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from flax.linen.initializers import variance_scaling
 from jax.typing import DTypeLike
 
-from jaxvision.classifier import Classifier, classifier
+from jaxvision.classifier import ClassMaps, classifier
 from jaxvision.layers.conv import conv2d
 from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import small_normal_linear
-from jaxvision.ops.pooling import ceil_padding, max_pool
+from jaxvision.ops.pooling import ceil_padding, max_pool, spatial_mean
 from jaxvision.weights.names import Line
 
 he_uniform = variance_scaling(2.0, "fan_in", "uniform")
@@ -51,11 +51,6 @@ class Fire(nn.Module):
         squeezed = nn.relu(conv(self.widths.squeeze, 1, name="squeeze")(x))
         expanded = [conv(self.widths.expand, size, name=f"expand{size}x{size}")(squeezed) for size in (1, 3)]
         return nn.relu(jnp.concatenate(expanded, -1))
-
-
-def spatial_mean(x: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, C]
-    """The mean of each channel, summed in float32 or wider."""
-    return x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)
 
 
 class SqueezeNet(nn.Module):
@@ -128,25 +123,9 @@ class SqueezeNet(nn.Module):
 LAYERS = ("squeeze", "expand1x1", "expand3x3")
 
 
-class ClassMaps(Classifier):
-    """Logits as the means of class maps, which the linear layer and a ReLU make of the feature map, pixel by pixel."""
-
-    def logits(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, K]
-        """Returns the logits, or the means of the feature map [B, C] where `num_classes` is 0."""
-        if self.num_classes == 0:
-            return self.backbone.pool(feature_map, train=train)
-        return spatial_mean(nn.relu(self.linear(self.backbone.drop(feature_map, train=train))))
-
-
-def class_maps(**options: Any) -> ClassMaps:
-    """Builds a network; the options are those of `classifier`."""
-    model = classifier(SqueezeNet, **options)
-    return ClassMaps(model.backbone, model.num_classes, model.out_indices, model.head_init, model.dtype)
-
-
 FIRE = {number: FireWidths(16 * (number // 2), 64 * (number // 2)) for number in range(2, 10)}
 
-_squeezenet = partial(class_maps, head_init=small_normal_linear)
+_squeezenet = partial(classifier, SqueezeNet, kind=ClassMaps, head_init=small_normal_linear)
 
 VARIANTS = {
     "squeezenet1_0": partial(

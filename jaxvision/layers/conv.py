@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxvision.layers.initializers import he_fan_out
 from jaxvision.layers.norm import BatchNorm
 from jaxvision.ops.convolution import conv_general_dilated
+from jaxvision.ops.pooling import spatial_mean
 
 Size = int | tuple[int, int]
 """Of height and of width, or of both."""
@@ -104,4 +105,4 @@ class PooledConv(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, features]
         """Applies the four; sums are in float32 or wider."""
         y = self.conv_norm(train)(self.features, name="conv_norm")(x)
-        return y.mean((1, 2), dtype=jnp.promote_types(y.dtype, jnp.float32)).astype(y.dtype)
+        return spatial_mean(y)

@@ -13,6 +13,7 @@ from flax.linen.initializers import Initializer
 from jax.typing import DTypeLike
 
 from jaxvision.layers.initializers import he_fan_out, uniform
+from jaxvision.ops.pooling import spatial_mean
 
 
 class SqueezeExcite(nn.Module):
@@ -37,7 +38,7 @@ class SqueezeExcite(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H, W, C]
         """Rescales the channels."""
         channels = x.shape[-1]
-        means = x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)  # [B, C]
+        means = spatial_mean(x)  # [B, C]
         y = self.activation(self._linear(self.width, channels, "fc1")(means))
         gate = self.gate(self._linear(channels, self.width, "fc2")(y))  # [B, C]
         return x * gate[:, None, None]

@@ -46,6 +46,11 @@ def max_pool(
     return lax.platform_dependent(x, cpu=on_cpu, default=plain)
 
 
+def spatial_mean(x: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, C]
+    """Returns the mean of each channel, summed in float32 or wider."""
+    return x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)
+
+
 def adaptive_avg_pool(x: jax.Array, size: tuple[int, int]) -> jax.Array:  # [B, H, W, C] -> [B, *size, C]
     """Averages a map to a given size, as `torch.nn.AdaptiveAvgPool2d` does; one of that size is returned as it is.
 

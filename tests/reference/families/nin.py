@@ -3,14 +3,15 @@
 from functools import partial
 
 import jaxvision as jv
-from jaxvision.cnn.nin import MlpConv, class_maps
+from jaxvision.classifier import ClassMaps, classifier
+from jaxvision.cnn.nin import MlpConv, NiN
 from tests.reference.case import Case, Family, Tiny
 
 CIFAR = Case("caffe", (3, 32, 32))
 IMAGENET = Case("caffe", (3, 87, 79))  # each pooling has windows beyond an edge
 
 LAYERS = (MlpConv(5, (8, 16), pool="max"), MlpConv(5, (16, 8), pool="average"), MlpConv(3, (8, 8)))
-tiny = partial(class_maps, layers=LAYERS, image_size=8, dropout=0.0)
+tiny = partial(classifier, NiN, kind=ClassMaps, layers=LAYERS, image_size=8, dropout=0.0)
 
 FAMILY = Family(
     title="Network in Network",

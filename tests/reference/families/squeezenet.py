@@ -3,13 +3,22 @@
 from functools import partial
 
 import jaxvision as jv
-from jaxvision.cnn.squeezenet import FireWidths, class_maps
+from jaxvision.classifier import ClassMaps, classifier
+from jaxvision.cnn.squeezenet import FireWidths, SqueezeNet
 from tests.reference.case import Case, Family, Tiny
 
 CASE = Case("torchvision", (3, 42, 35))  # a pooling has a last window beyond the edge, in one direction or the other
 
 network = partial(jv.create_model, "squeezenet1_1", dropout_rate=0.0)
-tiny = partial(class_maps, stages=((FireWidths(4, 8),),), stem_width=8, stem_kernel_size=3, dropout_rate=0.0)
+tiny = partial(
+    classifier,
+    SqueezeNet,
+    kind=ClassMaps,
+    stages=((FireWidths(4, 8),),),
+    stem_width=8,
+    stem_kernel_size=3,
+    dropout_rate=0.0,
+)
 
 FAMILY = Family(
     title="SqueezeNet",
