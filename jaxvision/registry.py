@@ -91,7 +91,7 @@ def pretrained(
         name: of a model, for its first row in `jaxvision.weights.published`; or with a tag, "resnet50.a1_in1k".
         source: the same file from elsewhere, as `load_weights` takes it; its digest is compared no less.
         new_head: a key from `jax.random.key`: the head is drawn anew, as another `num_classes` than 0 needs.
-        options: of `create_model`.
+        options: of `create_model`, before those that the weights need, such as `transform_input`.
 
     Returns:
         The model, and its variables by collection as `init` gives them.
@@ -102,8 +102,8 @@ def pretrained(
         TypeError: the model has no such option.
     """
     tagged = tagged_name(name)
-    model = create_model(tagged.partition(".")[0], **options)
     weights = PUBLISHED[tagged]
+    model = create_model(tagged.partition(".")[0], **{**weights.options, **options})
     if source is None and not weights.sha256:
         raise WeightsError(
             f"{tagged}: neither its commit nor its digest is known to this version: choose a commit of "
