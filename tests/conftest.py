@@ -4,3 +4,14 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_programs_are_forgotten():
+    """After each file of tests: a process that kept all of them would need many gigabytes."""
+    yield
+    import jax
+
+    jax.clear_caches()

@@ -14,13 +14,9 @@ from train.shared.state import create_state
 from train.shared.step import make_train_step
 
 PLATFORMS = ("cuda", "tpu")
-QUICK = cases.first_of_each_kind()
-IN_SLOW_SET_BUT_ONE_OF_EACH_KIND = [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in jv.list_models()
-]
 
 
-@pytest.mark.parametrize("name", jv.list_models())
+@pytest.mark.parametrize("name", cases.others_in_slow_set())
 def test_forward_pass(name):
     model = jv.create_model(name, num_classes=7)
     forward = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
@@ -29,7 +25,7 @@ def test_forward_pass(name):
     assert [(out.shape, out.dtype) for out in exported.out_avals] == [((1, 7), jnp.float32)]
 
 
-@pytest.mark.parametrize("name", IN_SLOW_SET_BUT_ONE_OF_EACH_KIND)
+@pytest.mark.parametrize("name", cases.others_in_slow_set())
 def test_train_step(name):
     model = jv.create_model(name, num_classes=7)
     image = model.example_input()

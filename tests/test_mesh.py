@@ -16,6 +16,8 @@ from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh, state_shar
 from train.shared.state import create_state, ema
 from train.shared.step import make_train_step
 
+COMPILE_LONG = ("inception_v3_short", "inception_paper", "alexnet_paper_narrow", "mobilenet_v3", "mnasnet", "dense")
+AT_ONCE = [pytest.param(name, marks=pytest.mark.slow) if name in COMPILE_LONG else name for name in TINY]
 RANDOM = np.random.RandomState(0)
 LABELS = RANDOM.randint(0, 10, 48)
 
@@ -34,8 +36,8 @@ def run(name, mesh, *, compilation="jit", steps_per_dispatch=1, accumulate=1, st
             return (loss.sum(), jnp.float64(len(loss))), (model_state, {})
 
         optimizer = optax.sgd(0.1, momentum=0.9)
-        variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), jv.init(model, jax.random.key(0)))
-        state = create_state(variables, optimizer, jax.random.key(0), average=True)
+        make_state = lambda variables: create_state(variables, optimizer, jax.random.key(0), average=True)
+        state = jax.jit(make_state)(in_float64(jv.init(model, jax.random.key(0))))
         axis_name = PMAP_AXIS if compilation == "pmap" else None
         step = make_train_step(loss_fn, optimizer, after_update=ema(0.9), accumulate=accumulate, axis_name=axis_name)
         order = ShuffledOrder(48, 16, seed=3)
@@ -49,6 +51,10 @@ def run(name, mesh, *, compilation="jit", steps_per_dispatch=1, accumulate=1, st
         return state, metrics
 
 
+def in_float64(variables):
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
+
+
 def assert_close(found, expected):
     close = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-10)
     jax.tree.map(close, jax.device_get(found), jax.device_get(expected))
@@ -60,7 +66,7 @@ def alone(name):
     return run(name, make_mesh(1))
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", AT_ONCE)
 def test_eight_devices_end_where_one_does(name, monkeypatch):
     monkeypatch.setattr(mesh_module, "SMALLEST_SHARDED", 64)
     state, metrics = run(name, make_mesh(8, fsdp=2))

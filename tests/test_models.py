@@ -16,12 +16,7 @@ from tests.reference.stored import disagreements, read
 RELATIVE = 1e-4
 
 
-IN_SLOW_SET_IF_LARGE = [
-    pytest.param(name, marks=pytest.mark.slow) if name in cases.LARGE else name for name in jv.list_models()
-]
-
-
-@pytest.fixture(scope="module", params=IN_SLOW_SET_IF_LARGE)
+@pytest.fixture(scope="module", params=cases.others_in_slow_set())
 def name(request):
     return request.param
 
@@ -65,10 +60,12 @@ def test_number_of_parameters(name):
     assert count == cases.COUNTS.get(name, count)
 
 
-@pytest.mark.parametrize("name", sorted(cases.LARGE))
-def test_names_and_shapes_of_large_weights(name):
-    """What the slow set compares with their values."""
-    entries = name_maps(jv.create_model(name, num_classes=NUM_CLASSES))[cases.INFERENCE[name].layout].entries
+@pytest.mark.parametrize("name", cases.INFERENCE)
+def test_names_and_shapes_of_weights(name):
+    """Their values are compared of one model of each kind, and of the others in the slow set."""
+    entries = name_maps(jv.create_model(name, num_classes=NUM_CLASSES, **cases.INFERENCE[name].fields))[
+        cases.INFERENCE[name].layout
+    ].entries
     shapes = {key: shape for entry in entries for key, shape in entry.shapes().items()}
     assert shapes == read(cases.inference_file(name)).shapes
 

@@ -29,13 +29,15 @@ POOLING_SUMS = {"lenet5": 0, "alexnet_paper": 0, "vgg11_bn": 7 + 7}
 HEADS = {"googlenet": 2, "googlenet_paper": 2, "inception_v3": 1}  # auxiliary ones
 SUMS_IN_HEADS = {"googlenet": 4 + 4, "googlenet_paper": 4 + 4, "inception_v3": 5 + 5 + 1}  # rows, columns, all pixels
 one_of_each_kind = pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
+QUICK = ("lenet5", "resnet18", "resnet50", "preact_resnet20", "vgg11_bn", "mobilenet_v2", "squeezenet1_1")
+LOGITS_AT_ONCE = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ONE_OF_EACH_KIND]
 
 
 def bfloat16_model(name):
     return jv.create_model(name, num_classes=NUM_CLASSES, dtype=jnp.bfloat16, **cases.INFERENCE[name].fields)
 
 
-@one_of_each_kind
+@pytest.mark.parametrize("name", LOGITS_AT_ONCE)
 def test_logits_are_near_those_of_the_reference(name):
     case, expected = cases.INFERENCE[name], read(cases.inference_file(name))
     model = bfloat16_model(name)
@@ -44,7 +46,9 @@ def test_logits_are_near_those_of_the_reference(name):
     logits = case.prepared(lambda variables, images: model.apply(variables, images, train=False))(variables, images)
     assert logits.dtype == jnp.bfloat16
     error = np.asarray(logits, np.float64) - expected.logits
-    assert np.sqrt(np.mean(error**2)) < 4 * ROUNDING * expected.logits.std()
+    # Where logits are means of ReLUs, and so not centred, what is rounded is as large as they are.
+    size = np.sqrt(np.mean(expected.logits**2)) if (expected.logits >= 0).all() else expected.logits.std()
+    assert np.sqrt(np.mean(error**2)) < 4 * ROUNDING * size
 
 
 @one_of_each_kind

@@ -130,7 +130,7 @@ def test_rows_are_pinned(name):
             assert re.fullmatch(r"[0-9a-f]{40}", source.partition("@")[2])
     else:
         place, digits = r"(?:https://.*/|torchvision:)(?:gluon_)?", "[0-9a-f]{8}(?:[0-9a-f]{2})?"
-        file, prefix = re.fullmatch(rf"{place}([a-z0-9_.]+)-({digits})\.pth", source).groups()
+        file, prefix = re.fullmatch(rf"{place}([a-z0-9_.-]+)-({digits})\.pth", source).groups()
         letters = lambda name: re.sub(r"\W|_", "", name)  # torchvision's "shufflenetv2_x1" is our shufflenet_v2_x1_0
         assert letters(file).startswith(letters(name.partition(".")[0].removesuffix("_0")))
         assert digest.startswith(prefix)

@@ -66,14 +66,14 @@ def adaptive_avg_pool(x: jax.Array, size: tuple[int, int]) -> jax.Array:  # [B, 
     """
     if min(size) < 1:
         raise ValueError(f"size must be 1 or more in both directions, got {size}")
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    pooled = x
     for axis, parts in zip((1, 2), size, strict=True):
         length = x.shape[axis]
         if length != parts:
+            pooled = pooled.astype(jnp.promote_types(x.dtype, jnp.float32))
             ends = [(i * length // parts, -(-(i + 1) * length // parts)) for i in range(parts)]
-            means = [lax.slice_in_dim(x, *end, axis=axis).mean(axis, dtype=wide) for end in ends]
-            x = jnp.stack(means, axis).astype(x.dtype)
-    return x
+            pooled = jnp.stack([lax.slice_in_dim(pooled, *end, axis=axis).mean(axis) for end in ends], axis)
+    return pooled.astype(x.dtype)
 
 
 def ceil_padding(size: Sequence[int], window: int, stride: int) -> tuple[tuple[int, int], ...]:

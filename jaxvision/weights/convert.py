@@ -165,7 +165,7 @@ def _head_hint(names: NameMap, differences: Differences, arrays: Mapping[str, An
     """Tells what to do where the head is among the differences."""
     if not any(key in keys for key in names.head_keys for keys in differences.values()):
         return ""
-    kernel = names.head_keys[0]
+    kernel, axis = names.head_keys[0], -1 if names.layout == OWN_LAYOUT else 0
     ours = next(entry.shape[-1] for entry in names.entries if kernel in entry.keys)
-    theirs = len(arrays[kernel]) if np.ndim(arrays.get(kernel)) else "none"
+    theirs = np.shape(arrays[kernel])[axis] if np.ndim(arrays.get(kernel)) else "none"
     return f"\nclasses: {ours} in the model, {theirs} in the file; new_head=jax.random.key(...) draws a new head"

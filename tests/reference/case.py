@@ -61,7 +61,6 @@ class Family:
         tiny: networks of the same parts that are trained on one device and on eight.
         stands_for: from the name of a registered model, the one of `short` and the one of `tiny` that prove it.
         whole: registered models whose gradients are compared in the slow set.
-        large: registered models whose outputs are compared in the slow set: they take long, or much memory.
         counts: parameters as published, by model, where that is known from elsewhere than the reference.
     """
 
@@ -72,5 +71,4 @@ class Family:
     tiny: Mapping[str, Tiny]
     stands_for: Callable[[str], tuple[str, str]]
     whole: tuple[str, ...] = ()
-    large: tuple[str, ...] = ()
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)

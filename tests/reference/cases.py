@@ -6,6 +6,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 import jaxvision as jv
 from tests.reference.case import Family
 from tests.reference.families import FAMILIES
@@ -26,7 +28,6 @@ INFERENCE = joined(family.inference for family in FAMILIES)
 SHORT = joined(family.short for family in FAMILIES)
 WHOLE = {name: INFERENCE[name] for family in FAMILIES for name in family.whole}
 TRAINING = {**SHORT, **WHOLE}
-LARGE = {name for family in FAMILIES for name in family.large}
 COUNTS = joined(family.counts for family in FAMILIES)
 TINY = joined(family.tiny for family in FAMILIES)
 NETWORKS = joined(family.networks for family in FAMILIES) | {name: partial(jv.create_model, name) for name in WHOLE}
@@ -45,6 +46,12 @@ def stands_for(name: str) -> tuple[str, str]:
 def first_of_each_kind() -> list[str]:
     """Returns the first registered model of those that the same short network stands for."""
     return list({stands_for(name)[0]: name for name in reversed(INFERENCE)}.values())[::-1]
+
+
+def others_in_slow_set() -> list:
+    """Returns the registered models as parameters of a test: but for the first of each kind they are slow."""
+    quick = first_of_each_kind()
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in INFERENCE]
 
 
 def inference_file(name: str) -> Path:

@@ -16,6 +16,7 @@ NAMES = [  # of weights, one for each preprocessing
     "resnet101d.ra2_in1k",
     "resnetv2_50.a1h_in1k",
     "resnetv2_18.ra4_e3600_r224_in1k",
+    "inception_v3.tv_in1k",
     "convnext_tiny.tv_in1k",
     "convnext_small.tv_in1k",
     "regnet_y_16gf.swag_ft_in1k",

@@ -20,7 +20,6 @@ FAMILY = Family(
         )
     },
     stands_for=lambda name: ("convnext", "convnext"),
-    large=("convnext_base", "convnext_large"),
     counts={  # what torchvision publishes with its weights
         "convnext_tiny": 28_589_128,
         "convnext_small": 50_223_688,

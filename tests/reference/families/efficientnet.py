@@ -67,6 +67,5 @@ FAMILY = Family(
     networks={"efficientnet": efficientnet, "efficientnet_v2": efficientnet_v2},
     tiny={"efficientnet_v2": Tiny(tiny)},
     stands_for=lambda name: (kind(name), "efficientnet_v2"),
-    large=tuple(set(COUNTS) - {"efficientnet_b0", "efficientnet_v2_s"}),
     counts=COUNTS,
 )

@@ -40,6 +40,5 @@ FAMILY = Family(
     },
     stands_for=lambda name: (name[: len("regnet_y")], "regnet_y"),  # which has all parts of regnet_x
     whole=("regnet_y_400mf",),
-    large=tuple(set(COUNTS) - {"regnet_y_400mf", "regnet_x_400mf"}),
     counts=COUNTS,
 )
