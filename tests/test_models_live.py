@@ -41,7 +41,7 @@ def assert_same(computed, stored):
         np.testing.assert_allclose(computed.fingerprints[name], fingerprint, rtol=0, atol=SAME * size(fingerprint))
 
 
-@pytest.mark.parametrize("name", cases.INFERENCE)
+@pytest.mark.parametrize("name", cases.others_in_slow_set())
 def test_stored_inference(name):
     assert_same(torch_results.inference_results(name), read(cases.inference_file(name)))
 
