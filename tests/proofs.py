@@ -48,11 +48,16 @@ def ratio(rows: list[dict], name: str, work: str) -> str:
     return f"{found[0]['ratio']:.2f}" if found else "not run"
 
 
+def records() -> tuple[dict[str, dict], list[dict]]:
+    """Returns the scores on the digits, by model, and the rows of the benchmarks."""
+    scores = json.loads(SCORES.read_text()) if SCORES.exists() else {}
+    files = [json.loads(file.read_text()) for file in sorted(BENCHMARKS.glob("*.json"))]
+    return scores, [row for file in files for row in file.get("rows", ())]
+
+
 def table() -> str:
     """Returns the table of each family, in Markdown, to be unfolded."""
-    scores = json.loads(SCORES.read_text()) if SCORES.exists() else {}
-    rows = [row for file in sorted(BENCHMARKS.glob("*.json")) for row in json.loads(file.read_text()).get("rows", ())]
-    return "\n\n".join(family_table(family, scores, rows) for family in FAMILIES)
+    return "\n\n".join(family_table(family, *records()) for family in FAMILIES)
 
 
 def family_table(family: Family, scores: dict[str, dict], rows: list[dict]) -> str:

@@ -16,7 +16,15 @@ from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh, state_shar
 from train.shared.state import create_state, ema
 from train.shared.step import make_train_step
 
-COMPILE_LONG = ("inception_v3_short", "inception_paper", "alexnet_paper_narrow", "mobilenet_v3", "mnasnet", "dense")
+COMPILE_LONG = (
+    "inception",
+    "inception_v3_short",
+    "inception_paper",
+    "alexnet_paper_narrow",
+    "mobilenet_v3",
+    "mnasnet",
+    "dense",
+)
 AT_ONCE = [pytest.param(name, marks=pytest.mark.slow) if name in COMPILE_LONG else name for name in TINY]
 RANDOM = np.random.RandomState(0)
 LABELS = RANDOM.randint(0, 10, 48)

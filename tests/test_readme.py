@@ -1,13 +1,25 @@
-"""The README tells the truth: its table is the one that tests and runs give, and no mark stands without proof."""
+"""The README tells the truth: its tables are those that tests and runs give, and no mark stands without proof."""
+
+import pytest
 
 import jaxvision as jv
-from tests.proofs import BEGIN, README, marks, with_table
+from tests.proofs import BEGIN, END, README, family_table, marks, records
+from tests.reference.families import FAMILIES
 
 
-def test_table_of_models_is_the_generated_one():
-    text = README.read_text()
-    assert BEGIN in text
-    assert with_table(text) == text, "run: python -m tests.proofs --write"
+def tables():
+    """What stands between the marks in the README."""
+    return README.read_text().partition(f"{BEGIN}\n")[2].partition(f"\n{END}")[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.title)
+def test_table_of_a_family_is_the_generated_one(family):
+    assert family_table(family, *records()) in tables(), "run: python -m tests.proofs --write"
+
+
+def test_there_is_no_other_table():
+    titles = [line.partition("<summary>")[2] for line in tables().splitlines() if line.startswith("<details>")]
+    assert titles == [f"{family.title} ({len(family.inference)})</summary>" for family in FAMILIES]
 
 
 def test_every_model_is_proven():

@@ -24,6 +24,5 @@ FAMILY = Family(
     networks={"mobilenet_v2_short": network((Row(1, 16, 1, 1), Row(6, 24, 2, 2), Row(6, 32, 1, 2)))},
     tiny={"mobilenet_v2_tiny": Tiny(network((Row(1, 8, 1, 1), Row(2, 16, 2, 2)), final_width=16))},
     stands_for=lambda name: ("mobilenet_v2_short", "mobilenet_v2_tiny"),
-    whole=("mobilenet_v2",),
     counts={"mobilenet_v2": 3_504_872},  # what torchvision publishes with its weights
 )

@@ -30,6 +30,5 @@ FAMILY = Family(
     networks={"mobilenet_v3": partial(network, blocks=BLOCKS, final_width=240, hidden_width=64)},
     tiny={"mobilenet_v3": Tiny(partial(network, blocks=TINY_BLOCKS, final_width=16, hidden_width=32))},
     stands_for=lambda name: ("mobilenet_v3", "mobilenet_v3"),
-    whole=("mobilenet_v3_small",),
     counts={"mobilenet_v3_large": 5_483_032, "mobilenet_v3_small": 2_542_856},  # as torchvision publishes them
 )
