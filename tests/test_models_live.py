@@ -80,15 +80,17 @@ def test_stored_training(name):
     ],
 )
 def test_outputs_on_images_of_another_shape(name, layout, build):
-    """With the weights that the library draws."""
+    """With the weights that the library draws, in float64: with some, outputs in float32 differ by 2e-4 from those."""
     torch.manual_seed(0)
-    network, model = build().eval(), jv.create_model(name)
-    state = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
-    variables = from_foreign(model, state, layout)
+    network = build().eval().double()
     with torch.no_grad():
-        expected = network(torch.from_numpy(IMAGES).permute(0, 3, 1, 2)).numpy()
-    logits = np.asarray(model.apply(variables, IMAGES, train=False))
-    np.testing.assert_allclose(logits, expected, rtol=0, atol=RELATIVE * expected.std())
+        expected = network(torch.from_numpy(IMAGES).permute(0, 3, 1, 2).double()).numpy()
+    with jax.enable_x64(True):
+        model = jv.create_model(name, dtype=jnp.float64)
+        state = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
+        variables = from_foreign(model, state, layout, dtype=np.float64)
+        logits = np.asarray(model.apply(variables, np.float64(IMAGES), train=False))
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=SAME * expected.std())
 
 
 @pytest.mark.parametrize("size", [(17, 17), (20, 23)])
@@ -122,5 +124,5 @@ def test_regularization_is_torchvisions(name):
     np.testing.assert_allclose(list(backbone.stochastic_depth_rates()), rates, rtol=1e-12)
     if name.startswith("efficientnet"):
         assert [backbone.dropout_rate] == [module.p for module in modules if isinstance(module, torch.nn.Dropout)]
-        norms = {(m.eps, m.momentum) for m in modules if isinstance(m, torch.nn.BatchNorm2d)}
-        assert norms == {(backbone.epsilon, pytest.approx(1 - backbone.momentum))}
+        norms = {(m.eps, round(1 - m.momentum, 9)) for m in modules if isinstance(m, torch.nn.BatchNorm2d)}
+        assert norms == {(backbone.epsilon, round(backbone.momentum, 9))}

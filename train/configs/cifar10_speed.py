@@ -1,7 +1,7 @@
 """CIFAR-10 as fast as it is known to go: airbench94 by its own recipe, data and augmentation on the devices.
 
     python -m train.configs.cifar10_speed --data-dir cifar10                                    for a GPU: not run yet
-    python -m train.configs.cifar10_speed --data-dir cifar10 --epochs 4 --widths 64 128 128     for a CPU
+    python -m train.configs.cifar10_speed --data-dir cifar10 --epochs 1 --widths 64 128 128     for a CPU
 
 After https://github.com/KellerJordan/cifar10-airbench (`legacy/airbench94.py`): the first layer whitens patches and is
 not trained (its bias is, for three epochs), images are mirrored all at once every other epoch and shifted by up to two
