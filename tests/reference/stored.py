@@ -16,7 +16,8 @@ from tests.reference.random_values import stream
 
 FOLDER = Path(__file__).parent
 NUM_PROJECTIONS = 3
-SMALLEST = 1e-5  # root mean square; below are gradients that are zero but for rounding, as of a bias before a BatchNorm
+ZERO = 1e-12  # root mean square of what is zero but for rounding, as the gradient of a bias before a BatchNorm
+SIZE_OF_ZERO = 1e-5  # what errors of such a tensor are relative to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ def relative_error(name: str, tensor: np.ndarray, expected: np.ndarray) -> float
 
 def size(expected: np.ndarray) -> float:  # [1 + NUM_PROJECTIONS]
     """Returns what the errors of a tensor of this fingerprint are relative to."""
-    return max(expected[0], SMALLEST)
+    return expected[0] if expected[0] > ZERO else SIZE_OF_ZERO
 
 
 def write(path: Path, results: Results) -> None:
