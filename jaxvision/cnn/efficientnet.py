@@ -19,10 +19,9 @@ from flax.linen.initializers import Initializer
 from jax.typing import DTypeLike
 
 from jaxvision.classifier import classifier
-from jaxvision.layers.conv import ConvNorm, conv2d
+from jaxvision.layers.conv import conv_batch_norm
 from jaxvision.layers.image import check_image
-from jaxvision.layers.initializers import he_fan_out, uniform
-from jaxvision.layers.norm import BatchNorm
+from jaxvision.layers.initializers import uniform
 from jaxvision.layers.regularize import StochasticDepth
 from jaxvision.layers.squeeze_excite import SqueezeExcite
 from jaxvision.layers.width import round_width
@@ -48,13 +47,6 @@ def efficientnet_linear(fan_in: int, fan_out: int) -> tuple[Initializer, Initial
     """Uniform weights with the bound that PyTorch takes of the inputs taken of the outputs, no bias."""
     del fan_in
     return uniform(fan_out**-0.5), nn.initializers.zeros
-
-
-def conv_norm(train: bool, *, epsilon: float, momentum: float, dtype: DTypeLike) -> Callable[..., ConvNorm]:
-    """Returns the constructor of convolution, normalisation and SiLU."""
-    conv = partial(conv2d, use_bias=False, dtype=dtype, kernel_init=he_fan_out)
-    norm = partial(BatchNorm, train, momentum=momentum, epsilon=epsilon, dtype=dtype)
-    return partial(ConvNorm, activation=nn.silu, conv=conv, norm=norm)
 
 
 class Block(nn.Module):
@@ -168,7 +160,9 @@ class EfficientNet(nn.Module):
 
     @property
     def _conv_norm(self) -> Callable[[bool], Callable[..., nn.Module]]:
-        return partial(conv_norm, epsilon=self.epsilon, momentum=self.momentum, dtype=self.dtype)
+        return partial(
+            conv_batch_norm, activation=nn.silu, epsilon=self.epsilon, momentum=self.momentum, dtype=self.dtype
+        )
 
     @nn.compact
     def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
