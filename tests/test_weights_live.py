@@ -1,5 +1,7 @@
 """Weights of every model that torchvision or timm has, from there to us and back."""
 
+from collections import OrderedDict
+
 import jax
 import numpy as np
 import pytest
@@ -28,28 +30,40 @@ def build(library, name):
 
 def random_state(module):
     """Returns a state dict in which no tensor is constant, as it was before the first batch."""
-    state = module.state_dict()
+    state = {key: value.clone() for key, value in module.state_dict().items()}
     for value in state.values():
         if value.is_floating_point():
             value.uniform_(-1, 1)
     return state
 
 
+def our_model(library, name):
+    return jv.create_model(name, **OPTIONS.get((library, name), {}))
+
+
 @pytest.mark.parametrize(("library", "name"), SHARED)
 def test_weights_return_bit_equal(library, name, tmp_path):
-    model = jv.create_model(name, **OPTIONS.get((library, name), {}))
-    state, loaded = random_state(build(library, name)), []
+    model, module = our_model(library, name), build(library, name)
+    state = random_state(module)
+    safetensors.save_file(state, tmp_path / "theirs.safetensors")
+    jv.save_weights(
+        model, jv.load_weights(model, tmp_path / "theirs.safetensors"), tmp_path / "ours.safetensors", layout=library
+    )
+    written = safetensors.load_file(tmp_path / "ours.safetensors")
+    assert written.keys() == state.keys()
+    for key, value in written.items():
+        torch.testing.assert_close(value, state[key], rtol=0, atol=0)
+    versioned = OrderedDict(written)
+    versioned._metadata = module.state_dict()._metadata  # which a .safetensors file does not hold, and MNASNet asks for
+    module.load_state_dict(versioned, strict=True)
+
+
+@pytest.mark.parametrize(("library", "name"), [("torchvision", "resnet18"), ("timm", "seresnext26d_32x4d")])
+def test_every_kind_of_file_holds_the_same(library, name, tmp_path):
+    model, state = our_model(library, name), random_state(build(library, name))
     torch.save(state, tmp_path / "zip.pth")
     torch.save({"state_dict": state}, tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)
     safetensors.save_file(state, tmp_path / "file.safetensors")
-    for file in ["zip.pth", "legacy.pth", "file.safetensors"]:
-        loaded.append(jv.load_weights(model, tmp_path / file))
-        jax.tree.map(np.testing.assert_array_equal, loaded[0], loaded[-1])
-    jv.save_weights(model, loaded[0], tmp_path / "ours.safetensors", layout=library)
-    written = safetensors.load_file(tmp_path / "ours.safetensors")
-    module = build(library, name)
-    module.load_state_dict(written, strict=True)
-    for key, value in module.state_dict().items():
-        assert value.dtype == written[key].dtype
-        torch.testing.assert_close(value, state[key], rtol=0, atol=0)
-    assert written.keys() == state.keys()
+    first, *others = [jv.load_weights(model, tmp_path / file) for file in ["zip.pth", "legacy.pth", "file.safetensors"]]
+    for other in others:
+        jax.tree.map(np.testing.assert_array_equal, first, other)
