@@ -1,18 +1,20 @@
-"""What a model is made of: each layer's output, parameters and multiply-adds."""
+"""What a model is made of: each layer's output, receptive field, parameters and multiply-adds."""
 
 import collections
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict
+from jax.extend.core import Jaxpr
 
 from jaxvision.initialize import abstract_variables
 from jaxvision.ops.arithmetic import contractions
+from jaxvision.ops.receptive_field import Reach, follow, image_reach
 
 Path = tuple[str, ...]
 
@@ -26,6 +28,8 @@ class Layer:
         kind: class of the module.
         shapes: of the outputs, those of repeated calls once; inside a scan of one step, under `vmap` of one element;
             empty where the model does without this layer in inference.
+        receptive_field: height and width, in pixels, of the part of the image that a value of the output depends on;
+            infinite for all of an image of any size; None where the layer is not called, or the input is no image.
         parameters: how many numbers it learns.
         multiply_adds: as `jaxvision.ops.arithmetic.multiply_adds` counts them.
     """
@@ -33,6 +37,7 @@ class Layer:
     path: str
     kind: str
     shapes: tuple[tuple[int, ...], ...]
+    receptive_field: tuple[float, float] | None
     parameters: int
     multiply_adds: int
 
@@ -54,8 +59,9 @@ def summarize(model: nn.Module, example: Any = None) -> list[Layer]:
         traced = jax.make_jaxpr(lambda variables, x: model.apply(variables, x, train=False))(variables, example)
     parameters = _parameters_by_module(variables.get("params", {}), defined.kinds)
     products = called.by_module(contractions(traced.jaxpr))
+    fields = called.last_by_module(_reaches(traced.jaxpr, example))
     return [
-        Layer("/".join(path), kind, tuple(called.shapes[path]), parameters[path], products[path])
+        Layer("/".join(path), kind, tuple(called.shapes[path]), fields.get(path), parameters[path], products[path])
         for path, kind in (defined.kinds | called.kinds).items()
         if parameters[path] or products[path]
     ]
@@ -63,19 +69,26 @@ def summarize(model: nn.Module, example: Any = None) -> list[Layer]:
 
 def table(layers: list[Layer]) -> str:
     """Returns the layers as aligned text, one line each, the totals last."""
-    rows = [("layer", "type", "output", "parameters", "multiply-adds")]
+    rows = [("layer", "type", "output", "sees", "parameters", "multiply-adds")]
     for layer in layers:
         shapes = " ".join("x".join(map(str, shape)) or "scalar" for shape in layer.shapes) or "-"
-        rows.append((layer.path or ".", layer.kind, shapes, f"{layer.parameters:,}", f"{layer.multiply_adds:,}"))
-    rows.append(("total", "", "", *(f"{total:,}" for total in totals(layers))))
+        counts = f"{layer.parameters:,}", f"{layer.multiply_adds:,}"
+        rows.append((layer.path or ".", layer.kind, shapes, _sees(layer.receptive_field), *counts))
+    rows.append(("total", "", "", "", *(f"{total:,}" for total in totals(layers))))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    aligns = "<<<>>"
+    aligns = "<<<>>>"
     lines = [
         "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(row, aligns, widths, strict=True))
         for row in rows
     ]
     rule = "-" * len(lines[0])
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def _sees(field: tuple[float, float] | None) -> str:
+    if field is None:
+        return "-"
+    return "all" if math.inf in field else "x".join(map(str, field))
 
 
 def totals(layers: Iterable[Layer]) -> tuple[int, int]:
@@ -118,6 +131,22 @@ class _Calls:
             modules = re.findall(r"module<(\d+)>", scope)
             sums[paths[int(modules[-1])]] += count
         return sums
+
+    def last_by_module(self, reaches: Iterable[tuple[str, Reach]]) -> dict[Path, tuple[float, float]]:
+        """Returns the sizes of the last reach in the scope of each module: that of its output."""
+        paths, last = list(self.kinds), {}
+        for scope, reach in reaches:
+            last |= {paths[int(module)]: reach for module in re.findall(r"module<(\d+)>", scope)}
+        return {path: tuple(span.size for span in reach) for path, reach in last.items()}
+
+
+def _reaches(jaxpr: Jaxpr, example: Any) -> Iterator[tuple[str, Reach]]:
+    """Yields the name scope and the reach of each result that depends on the image, if there is one."""
+    if getattr(example, "ndim", None) != 4:
+        return
+    inputs = [(None, None)] * (len(jaxpr.invars) - 1) + [image_reach()]
+    for scope, reaches in follow(jaxpr, inputs):
+        yield from ((scope, reach) for reach in reaches if all(reach))
 
 
 def _parameters_by_module(params: dict[str, Any], modules: Iterable[Path]) -> collections.Counter[Path]:

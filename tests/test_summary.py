@@ -124,11 +124,11 @@ def test_totals_of_googlenet_are_published_without_its_auxiliary_heads():
 
 def test_layers_of_lenet5():
     assert summarize(jv.create_model("lenet5")) == [
-        Layer("backbone/c1", "Conv", ((1, 28, 28, 6),), (5 * 5 + 1) * 6, 28 * 28 * 6 * 25),
-        Layer("backbone/c3", "Conv", ((1, 10, 10, 16),), (5 * 5 * 6 + 1) * 16, 10 * 10 * 16 * 150),
-        Layer("backbone/c5", "Conv", ((1, 1, 1, 120),), (5 * 5 * 16 + 1) * 120, 120 * 400),
-        Layer("backbone/f6", "Dense", ((1, 84),), (120 + 1) * 84, 84 * 120),
-        Layer("head", "Dense", ((1, 10),), (84 + 1) * 10, 10 * 84),
+        Layer("backbone/c1", "Conv", ((1, 28, 28, 6),), (5, 5), (5 * 5 + 1) * 6, 28 * 28 * 6 * 25),
+        Layer("backbone/c3", "Conv", ((1, 10, 10, 16),), (14, 14), (5 * 5 * 6 + 1) * 16, 10 * 10 * 16 * 150),
+        Layer("backbone/c5", "Conv", ((1, 1, 1, 120),), (32, 32), (5 * 5 * 16 + 1) * 120, 120 * 400),
+        Layer("backbone/f6", "Dense", ((1, 84),), (32, 32), (120 + 1) * 84, 84 * 120),
+        Layer("head", "Dense", ((1, 10),), (32, 32), (84 + 1) * 10, 10 * 84),
     ]
 
 
@@ -207,7 +207,7 @@ def test_control_flow():
 
 def test_table_ends_with_the_totals():
     lines = table(summarize(jv.create_model("lenet5"))).splitlines()
-    assert lines[2].split() == ["backbone/c1", "Conv", "1x28x28x6", "156", "117,600"]
+    assert lines[2].split() == ["backbone/c1", "Conv", "1x28x28x6", "5x5", "156", "117,600"]
     assert lines[-1].split() == ["total", "61,706", "416,520"]
     assert len({len(line) for line in lines}) == 1
 

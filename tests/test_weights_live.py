@@ -20,6 +20,7 @@ BUILDERS = {
     "timm": dict.fromkeys(timm.list_models(), timm.create_model),
 }
 OPTIONS = {("timm", "inception_v3"): {"aux_logits": False}}  # of ours: timm has no auxiliary head by default
+LARGE = ["regnet_y_128gf"]  # 16 GB in the end
 SHARED = [(library, name) for library, models in BUILDERS.items() for name in jv.list_models() if name in models]
 
 
@@ -41,7 +42,10 @@ def our_model(library, name):
     return jv.create_model(name, **OPTIONS.get((library, name), {}))
 
 
-@pytest.mark.parametrize(("library", "name"), SHARED)
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [pytest.param(*pair, marks=pytest.mark.slow if pair[1] in LARGE else ()) for pair in SHARED],
+)
 def test_weights_return_bit_equal(library, name, tmp_path):
     model, module = our_model(library, name), build(library, name)
     state = random_state(module)

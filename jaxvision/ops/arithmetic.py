@@ -1,4 +1,4 @@
-"""The arithmetic of functions and layers: how many multiply-adds they take."""
+"""The arithmetic of functions and layers: the size of what they return, and how many multiply-adds they take."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -6,6 +6,33 @@ from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, jaxprs_in_params
+
+
+def output_size(size: int, window: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """Returns how many values a convolution or pooling leaves of an axis: `(n + 2 p - f) / s + 1`, rounded down.
+
+    Args:
+        size: n, the pixels of the axis.
+        window: f, the pixels of the kernel, between which `dilation - 1` are left out.
+        stride: s, from one window to the next.
+        padding: p, on each side.
+        dilation: from one pixel of the kernel to the next.
+
+    Raises:
+        ValueError: the window does not fit, or an argument is out of range.
+    """
+    if min(size, window, stride, dilation) < 1 or padding < 0:
+        raise ValueError(
+            f"size, window, stride and dilation must be 1 or more and padding 0 or more, got {size}, {window}, "
+            f"{stride}, {dilation} and {padding}"
+        )
+    free = size + 2 * padding - (dilation * (window - 1) + 1)
+    if free < 0:
+        raise ValueError(
+            f"a window of {window} pixels at distances of {dilation} does not fit into {size} pixels padded by "
+            f"{padding} on each side"
+        )
+    return free // stride + 1
 
 
 def multiply_adds(function: Callable, *args: Any) -> int:
@@ -37,7 +64,7 @@ def contractions(jaxpr: Jaxpr, scope: str = "", times: int = 1) -> Iterator[tupl
         if primitive in COUNTS:
             yield here, times * COUNTS[primitive](equation)
         elif primitive == "cond":
-            branches = [list(contractions(branch.jaxpr, here, times)) for branch in _branches(equation)]
+            branches = [list(contractions(branch.jaxpr, here, times)) for branch in default_branches(equation)]
             yield from max(branches, key=lambda branch: sum(count for _, count in branch))
         else:
             steps = equation.params["length"] if primitive == "scan" else 1
@@ -45,7 +72,7 @@ def contractions(jaxpr: Jaxpr, scope: str = "", times: int = 1) -> Iterator[tupl
                 yield from contractions(body, here, times * steps)
 
 
-def _branches(equation: JaxprEqn) -> tuple[ClosedJaxpr, ...]:
+def default_branches(equation: JaxprEqn) -> tuple[ClosedJaxpr, ...]:
     """Returns the branches of a conditional; of one that depends on the platform, the default alone."""
     branches, platforms = equation.params["branches"], equation.params.get("branches_platforms")
     return branches if platforms is None else branches[-1:]
