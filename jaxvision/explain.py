@@ -1,0 +1,101 @@
+"""Where in an image a classifier sees what it says.
+
+Shapes: B batch, H height, W width, C channels, K classes; h and w of the last feature map, or of the places of a mask.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvision.classifier import Classifier
+from jaxvision.ops.arithmetic import output_size
+
+
+def grad_cam(model: Classifier, variables: Any, images: jax.Array, classes: jax.Array) -> jax.Array:
+    """Weighs the channels of the last feature map by the mean gradient of a class's logit, and sums what speaks for it.
+
+    Selvaraju et al. 2017, "Grad-CAM", https://arxiv.org/abs/1610.02391. Where the pooled features are the mean of the
+    feature map, this is the class activation map (https://arxiv.org/abs/1512.04150) without its negative values, over
+    h w.
+
+    Args:
+        model: as `create_model` gives it, with a head.
+        variables: its parameters and statistics.
+        images: [B, H, W, C], as `preprocess` gives them.
+        classes: [B], whose evidence is asked for.
+
+    Returns:
+        [B, h, w], 0 and above.
+
+    Raises:
+        ValueError: the model has no head, or a class does not exist.
+    """
+    _check_classes(model, images, classes)
+    last_map = lambda model, images: model.backbone.features(images, train=False)[-1]
+    feature_map = model.apply(variables, images, method=last_map)  # [B, h, w, C]
+
+    def of_classes(feature_map):
+        logits = model.apply(variables, feature_map, train=False, method="logits")
+        return jnp.take_along_axis(logits, jnp.asarray(classes)[:, None], 1).sum()
+
+    weights = jax.grad(of_classes)(feature_map).mean((1, 2), keepdims=True)  # [B, 1, 1, C]
+    return jax.nn.relu((weights * feature_map).sum(-1))
+
+
+def occlusion(
+    model: Classifier,
+    variables: Any,
+    images: jax.Array,
+    classes: jax.Array,
+    *,
+    size: int,
+    stride: int,
+    fill: float = 0.0,
+) -> jax.Array:
+    """Measures how much of a class's probability is lost when a square of the image is covered.
+
+    Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901, section 4.2. Place (i, j) covers `size` pixels in both
+    directions from pixel (i stride, j stride) on.
+
+    Args:
+        model, variables, images, classes: see `grad_cam`.
+        size: height and width of the square, in pixels.
+        stride: from one square to the next.
+        fill: value of the covered pixels; 0 is the mean of images that were normalised.
+
+    Returns:
+        [B, h, w], from -1 to 1; above 0 where the square hides what speaks for the class.
+
+    Raises:
+        ValueError: the model has no head, a class does not exist, or the square is larger than the image.
+    """
+    _check_classes(model, images, classes)
+    rows, columns = (output_size(length, size, stride) for length in images.shape[1:3])
+
+    def probability(images):
+        logits = model.apply(variables, images, train=False)
+        return jnp.take_along_axis(jax.nn.softmax(logits), jnp.asarray(classes)[:, None], 1)[:, 0]
+
+    def lost(place):
+        inside = [
+            (jnp.arange(length) >= start) & (jnp.arange(length) < start + size)
+            for length, start in zip(images.shape[1:3], place, strict=True)
+        ]
+        mask = inside[0][:, None, None] & inside[1][:, None]  # [H, W, 1]
+        return whole - probability(jnp.where(mask, fill, images))
+
+    whole = probability(images)
+    places = jnp.stack(jnp.meshgrid(jnp.arange(rows), jnp.arange(columns), indexing="ij"), -1).reshape(-1, 2) * stride
+    return jax.lax.map(lost, places).T.reshape(len(images), rows, columns)
+
+
+def _check_classes(model: Classifier, images: jax.Array, classes: jax.Array) -> None:
+    if model.num_classes == 0:
+        raise ValueError("the model has no head: it was made with num_classes=0")
+    if np.shape(classes) != (len(images),):
+        raise ValueError(f"classes must be [{len(images)}], one for each image; got {np.shape(classes)}")
+    is_known = not isinstance(classes, jax.core.Tracer)
+    if is_known and not all(0 <= label < model.num_classes for label in np.asarray(classes).tolist()):
+        raise ValueError(f"classes must be from 0 to {model.num_classes - 1}, got {np.asarray(classes).tolist()}")
