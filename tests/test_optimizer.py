@@ -18,12 +18,18 @@ from train.shared.optimizer import OPTIMIZERS, SCHEDULES, OptimizerConfig, kerne
         ("step", {4: 0.5, 10: 1.0, 49: 1.0, 50: 0.1, 74: 0.1, 75: 0.01, 99: 0.01}),
         ("cosine", {9: 1.0, 10: 1.0, 55: 0.5, 32: 0.5 * (1 + np.cos(np.pi * 22 / 90)), 100: 0.0}),
         ("polynomial", {10: 1.0, 55: 0.25, 100: 0.0}),
+        ("onecycle", {0: 0.04, 5: 0.52, 10: 1.0, 55: 0.5 + 2e-6, 100: 4e-6}),
     ],
 )
 def test_schedule(name, expected):
     schedule = make_schedule(OptimizerConfig(schedule=name, learning_rate=1.0, warmup=0.1, power=2.0), 100)
     for step, rate in expected.items():
         np.testing.assert_allclose(schedule(step), rate, atol=1e-6, err_msg=f"step {step}")
+
+
+def test_a_cycle_needs_a_rise():
+    with pytest.raises(ValueError, match=r"--warmup 0.005 is too small"):
+        make_schedule(OptimizerConfig(schedule="onecycle", warmup=0.005), 100)
 
 
 def test_milestones_at_the_same_step_all_count():

@@ -18,10 +18,10 @@ class OptimizerConfig:
     """Rule of the update."""
     learning_rate: float = 3e-3
     """Highest learning rate, reached after the warm-up."""
-    schedule: Literal["constant", "step", "cosine", "polynomial"] = "cosine"
-    """Shape of the learning rate after the warm-up."""
+    schedule: Literal["constant", "step", "cosine", "polynomial", "onecycle"] = "cosine"
+    """Shape of the learning rate after the warm-up; onecycle has its own: up from 1/25 and down, by cosines."""
     warmup: float = 0.05
-    """Share of the run over which the learning rate rises linearly from zero."""
+    """Share of the run over which the learning rate rises: linearly from zero, but for onecycle."""
     milestones: tuple[float, ...] = (0.5, 0.75)
     """step: shares of the run after which the learning rate is multiplied by `step_factor`."""
     step_factor: float = 0.1
@@ -63,7 +63,7 @@ class OptimizerConfig:
 
 def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     """Returns the learning rate as a function of the step."""
-    warmup = round(config.warmup * total_steps)
+    warmup = 0 if config.schedule == "onecycle" else round(config.warmup * total_steps)
     after = SCHEDULES[config.schedule](config, total_steps, warmup)
     if warmup == 0:
         return after
@@ -90,7 +90,15 @@ def _polynomial(config: OptimizerConfig, total: int, warmup: int) -> optax.Sched
     return optax.polynomial_schedule(config.learning_rate, 0.0, config.power, max(total - warmup, 1))
 
 
-SCHEDULES = {"constant": _constant, "step": _step, "cosine": _cosine, "polynomial": _polynomial}
+def _onecycle(config: OptimizerConfig, total: int, warmup: int) -> optax.Schedule:
+    """Rises and falls by half cosines, https://arxiv.org/abs/1708.07120, between the rates of PyTorch's OneCycleLR."""
+    del warmup
+    if int(config.warmup * total) < 1:
+        raise ValueError(f"--schedule onecycle rises for a share of the run: --warmup {config.warmup} is too small")
+    return optax.cosine_onecycle_schedule(total, config.learning_rate, config.warmup, 25.0, 1e4)
+
+
+SCHEDULES = {"constant": _constant, "step": _step, "cosine": _cosine, "polynomial": _polynomial, "onecycle": _onecycle}
 
 
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
