@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import tyro
 from matplotlib.figure import Figure
 
@@ -217,7 +218,7 @@ class Experiment:
     preprocessing: Preprocessing
     evaluator: Evaluator
     order: ShuffledOrder
-    schedule: Callable
+    schedule: optax.Schedule
     advance: Callable
     state: TrainState
 
@@ -227,8 +228,12 @@ class Experiment:
         return self.order.steps_per_epoch
 
 
-def build(config: Config) -> Experiment:
+def build(config: Config, schedule: optax.Schedule | None = None) -> Experiment:
     """Makes what a config asks for.
+
+    Args:
+        config: the options.
+        schedule: the learning rate by step, in place of the config's.
 
     Raises:
         ValueError: an option that cannot be; the message names it.
@@ -240,7 +245,7 @@ def build(config: Config) -> Experiment:
     mean, std = (tuple(map(float, value)) for value in data.statistics())
     preprocessing = Preprocessing(mean, std, config.image_size)
     model = create_model(config, len(data.classes), (config.image_size, config.image_size, data.shape[-1]))
-    schedule = make_schedule(config.optimizer, config.epochs * order.steps_per_epoch)
+    schedule = schedule or make_schedule(config.optimizer, config.epochs * order.steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
     decay = config.optimizer.ema
     train_step = make_train_step(
