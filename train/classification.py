@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 import jaxvision as jv
 from jaxvision.augment import cutmix, mixup, random_affine, random_crop, recipe
+from train import transfer
 from train.data import load_images
 from train.data.image_files import BadImagesError, FileSplit, ReadingConfig
 from train.data.images import ImageSet, LabelledImages, Preprocessing, Split, center_crop
@@ -38,6 +39,7 @@ from train.shared.run import RunError, check_run, exit_on, start_run, to_json, w
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step, means
 from train.trained import TrainedClassifier, read_trained
+from train.transfer import TransferConfig
 
 RUN_ERRORS = (RunError, CheckpointError, NonFiniteLossError, BadImagesError, OSError)
 """What can end a run and says what to do."""
@@ -89,6 +91,8 @@ class Config:
     """Directory of the run; by default runs/<model>-<data>-<seed>. An unfinished run in it is gone on with."""
     reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
     """Options of reading a folder."""
+    transfer: TransferConfig = dataclasses.field(default_factory=TransferConfig)
+    """Options of what training starts from."""
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     """Options of the loss."""
     distillation: DistillationConfig = dataclasses.field(default_factory=DistillationConfig)
@@ -242,7 +246,13 @@ def build(config: Config, schedule: optax.Schedule | None = None) -> Experiment:
     check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
     data = load_images(config.data, config.data_dir, config.decoded_size, config.reading)
     order = ShuffledOrder(len(data.train), config.batch_size, config.seed)
-    mean, std = (tuple(map(float, value)) for value in data.statistics())
+    own_statistics = lambda: tuple(tuple(map(float, value)) for value in data.statistics())
+    mean, std = transfer.statistics(config.transfer, config.model) or own_statistics()
+    if len(mean) != data.shape[-1]:
+        raise ValueError(
+            f"--weights {config.transfer.weights} are for images of {len(mean)} channels, --data {config.data} has "
+            f"{data.shape[-1]}"
+        )
     preprocessing = Preprocessing(mean, std, config.image_size)
     model = create_model(config, len(data.classes), (config.image_size, config.image_size, data.shape[-1]))
     schedule = schedule or make_schedule(config.optimizer, config.epochs * order.steps_per_epoch)
@@ -257,7 +267,8 @@ def build(config: Config, schedule: optax.Schedule | None = None) -> Experiment:
         axis_name=PMAP_AXIS if config.compile == "pmap" else None,
     )
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
-    state = create_state(jv.init(model, init_key), optimizer, run_key, average=decay is not None)
+    variables = transfer.initial_variables(config.transfer, config.model, model, init_key)
+    state = create_state(variables, optimizer, run_key, average=decay is not None)
     if isinstance(data.train, Split):
         arrays = {"image": data.train.images, "label": data.train.labels}
         advance, state = resident(train_step, arrays, order, state, mesh, compilation=config.compile)

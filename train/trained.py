@@ -21,6 +21,7 @@ class TrainedClassifier:
     """A model with its weights, and what it was trained with.
 
     Attributes:
+        name: of the model.
         model: as `create_model` gives it.
         variables: its best parameters and statistics.
         preprocessing: from pixels 0..255 to its input.
@@ -29,6 +30,7 @@ class TrainedClassifier:
         size: height and width that images are resized and cut to before the preprocessing.
     """
 
+    name: str
     model: nn.Module
     variables: Any
     preprocessing: Preprocessing
@@ -58,4 +60,4 @@ def read_trained(run_dir: Path) -> TrainedClassifier:
         raise RunError(f"{run_dir / 'model.json'} lacks {error}") from error
     model = jv.create_model(name, num_classes=len(classes), in_channels=channels, dtype=dtype)
     variables = jv.load_weights(model, run_dir / "weights.safetensors")
-    return TrainedClassifier(model, variables, preprocessing, classes, channels, size)
+    return TrainedClassifier(name, model, variables, preprocessing, classes, channels, size)

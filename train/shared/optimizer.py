@@ -2,11 +2,13 @@
 
 import collections
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from optax import contrib
 
 
@@ -35,6 +37,9 @@ class OptimizerConfig:
     """sgd, lars, rmsprop: momentum."""
     nesterov: bool = False
     """sgd, lars, rmsprop: Nesterov's momentum."""
+    group_rates: tuple[str, ...] = ()
+    """PATH=FACTOR: of the learning rate of all parameters below a path, such as backbone=0.1 backbone/conv1=0; the
+    longest path counts, and 0 keeps parameters as they are."""
     clip_norm: float | None = None
     """Largest global norm of the gradient."""
     accumulate: int = 1
@@ -59,6 +64,7 @@ class OptimizerConfig:
         ]:
             if not valid:
                 raise ValueError(f"--{name.replace('_', '-')} must be {expected}, got {getattr(self, name)}")
+        group_factors(self)
 
 
 def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
@@ -103,8 +109,51 @@ SCHEDULES = {"constant": _constant, "step": _step, "cosine": _cosine, "polynomia
 
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Returns the update rule of a config, clipping first."""
-    rule = OPTIMIZERS[config.optimizer](config, schedule)
+    rule = _by_group(config, schedule) if config.group_rates else OPTIMIZERS[config.optimizer](config, schedule)
     return rule if config.clip_norm is None else optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+
+
+def group_factors(config: OptimizerConfig) -> dict[str, float]:
+    """Returns the factor of the learning rate below each path of `--group-rates`.
+
+    Raises:
+        ValueError: one of them is not PATH=FACTOR, with a factor of 0 or more.
+    """
+    factors = {}
+    for group in config.group_rates:
+        path, _, factor = group.partition("=")
+        try:
+            factors[path.strip("/")] = float(factor)
+        except ValueError:
+            raise ValueError(f"--group-rates must be PATH=FACTOR, got {group!r}") from None
+        if not 0 <= factors[path.strip("/")] < math.inf:
+            raise ValueError(f"--group-rates must have factors of 0 or more, got {group!r}")
+    return factors
+
+
+def _by_group(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Gives each group of parameters a rule of its own, at its own rate."""
+    factors = group_factors(config)
+    scaled = lambda factor: lambda step: factor * schedule(step)
+    rules = {
+        str(factor): OPTIMIZERS[config.optimizer](config, scaled(factor)) if factor else optax.set_to_zero()
+        for factor in {1.0, *factors.values()}
+    }
+
+    return optax.multi_transform(rules, lambda params: _labels(params, factors))
+
+
+def _labels(params: Any, factors: dict[str, float]) -> Any:
+    """Returns the tree of the parameters' factors, as text: that of the longest path that each is below."""
+    paths = {"/".join(path) for path in flatten_dict(params)}
+    below = lambda group: [path for path in paths if f"{path}/".startswith(f"{group}/")]
+    if strangers := [group for group in factors if not below(group)]:
+        tops = ", ".join(sorted({"/".join(path.split("/")[:2]) for path in paths}))
+        raise ValueError(f"--group-rates: no parameter is below {', '.join(strangers)}; there are {tops}")
+    chosen = dict.fromkeys(paths, "1.0")
+    for group in sorted(factors, key=len):
+        chosen |= dict.fromkeys(below(group), str(factors[group]))
+    return unflatten_dict({tuple(path.split("/")): label for path, label in chosen.items()})
 
 
 def kernels(params: Any) -> Any:
