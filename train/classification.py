@@ -359,11 +359,23 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
     best, state = checkpoints.restore_best(state)
     checkpoints.close()
     write_json(directory / "machine.json", {**machine(), "from_step": start, "seconds": time.perf_counter() - begun})
-    return conclude(config, experiment, state.variables, best)
+    return conclude(config, experiment, state.variables, best, {"best step": f"{best:,} of {steps:,}"})
 
 
-def conclude(config: Config, experiment: Experiment, variables: Any, step: int) -> dict[str, Any]:
-    """Scores the best state on the test split, and writes its weights, the report, and the result last."""
+def conclude(
+    config: Config, experiment: Experiment, variables: Any, step: int, about: dict[str, str]
+) -> dict[str, Any]:
+    """Scores the best state on the test split, and writes its weights, the report, and the result last.
+
+    Args:
+        config, experiment: of the run.
+        variables: of the best state.
+        step: at which it was.
+        about: what the report says beside the scores.
+
+    Returns:
+        The scores, as in `result.json`.
+    """
     directory, data = config.directory, experiment.data
     scores, _, _ = experiment.evaluator(variables, data.val)
     test_scores, probabilities, labels = experiment.evaluator(variables, data.test)
@@ -381,7 +393,7 @@ def conclude(config: Config, experiment: Experiment, variables: Any, step: int) 
         summary={
             "test accuracy": f"{test_scores['accuracy']:.2%}",
             "validation accuracy": f"{scores['accuracy']:.2%}",
-            "best step": f"{step:,} of {config.epochs * experiment.order.steps_per_epoch:,}",
+            **about,
         },
         config=to_json(config),
         records=records,
