@@ -8,6 +8,7 @@ from tests.reference.stored import FOLDER
 
 torch = pytest.importorskip("torch")
 make_layers = pytest.importorskip("tests.reference.make_layers")
+make_recurrent = pytest.importorskip("tests.reference.make_recurrent")
 make_heat_maps = pytest.importorskip("tests.reference.make_heat_maps")
 
 pytestmark = pytest.mark.reference
@@ -21,6 +22,10 @@ def assert_same(computed, stored):
 
 def test_layers():
     assert_same(make_layers.arrays(), np.load(FOLDER / "layers.npz"))
+
+
+def test_recurrent_layers():
+    assert_same(make_recurrent.arrays(), np.load(FOLDER / "recurrent.npz"))
 
 
 def test_heat_maps():

@@ -1,0 +1,207 @@
+"""Recurrent layers against PyTorch's, in float64, and against what follows from their definitions."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import jaxvision as jv
+from jaxvision.layers import GRU, LSTM, RNN
+from jaxvision.ops.arithmetic import multiply_adds
+from jaxvision.weights import WeightsError, from_foreign, to_foreign
+from tests.reference import recurrent_cases as cases
+from tests.reference.stored import FOLDER
+
+EXPECTED = np.load(FOLDER / "recurrent.npz")
+KINDS = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
+RANDOM = np.random.RandomState(0)
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def layer_of(case, **options):
+    kind, stack = cases.CASES[case]
+    fields = {**cases.KINDS[kind], **cases.STACKS[stack], "in_features": cases.INPUTS, "dtype": jnp.float64, **options}
+    return KINDS[kind.split()[0]](cases.HIDDEN, **fields)
+
+
+def weights_of(case):
+    prefix = f"{case}: gradient of "
+    names = [name.removeprefix(prefix) for name in EXPECTED.files if name.startswith(prefix)]
+    return cases.weights(case, {name: EXPECTED[prefix + name].shape for name in names if "_l" in name})
+
+
+def assert_close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("segment", [None, 3])
+@pytest.mark.parametrize("case", cases.CASES)
+def test_outputs_and_gradients(case, segment):
+    layer, expected = layer_of(case, segment=segment), lambda name: EXPECTED[f"{case}: {name}"]
+    variables = from_foreign(layer, weights_of(case), "torch", dtype=jnp.float64)
+    of_output, of_last = cases.cotangents(case, expected("output").shape)
+
+    @partial(jax.jit)
+    @partial(jax.value_and_grad, argnums=(0, 1, 2), has_aux=True)
+    def run(variables, x, state):
+        output, last = layer.apply(variables, x, state, lengths=jnp.array(cases.LENGTHS), train=True)
+        return (output * of_output).sum() + sum((part * of_last).sum() for part in last), (output, last)
+
+    (_, (output, last)), gradients = run(variables, cases.sequences(case), cases.initial_state(case))
+    assert_close(output, expected("output"))
+    assert_close(gradients[1], expected("gradient of input"))
+    for n, (part, gradient) in enumerate(zip(last, gradients[2], strict=True)):
+        assert_close(part, expected(f"last {n}"))
+        assert_close(gradient, expected(f"gradient of state {n}"))
+    of_weights = to_foreign(layer, gradients[0], "torch", dtype=np.float64)
+    assert set(of_weights) == set(weights_of(case))
+    for name, gradient in of_weights.items():
+        assert_close(gradient, expected(f"gradient of {name}"))
+
+
+def drawn(layer, **options):
+    layer = layer.clone(in_features=5, dtype=jnp.float64, **options)
+    return layer, jax.tree.map(lambda x: x.astype(jnp.float64), jv.init(layer, jax.random.key(0)))
+
+
+def run(layer, variables, x, state=None, **options):
+    return jax.jit(lambda v, x, s: layer.apply(v, x, s, train=False, **options))(variables, x, state)
+
+
+def numpy_gru(params, x, state):
+    """The original GRU, step by step, in NumPy."""
+    sigmoid = lambda a: 1 / (1 + np.exp(-a))
+    weights = [np.asarray(params[side][leaf]) for side in ("input", "hidden") for leaf in ("kernel", "bias")]
+    (w_r, w_z, w_n), (b_r, b_z, b_n), (u_r, u_z, u_n), (c_r, c_z, c_n) = (np.split(w, 3, -1) for w in weights)
+    outputs = []
+    for step in range(x.shape[1]):
+        now = x[:, step]
+        reset, update = (
+            sigmoid(now @ w + b + state @ u + c) for w, b, u, c in [(w_r, b_r, u_r, c_r), (w_z, b_z, u_z, c_z)]
+        )
+        new = np.tanh(now @ w_n + b_n + (reset * state) @ u_n + c_n)
+        state = (1 - update) * new + update * state
+        outputs.append(state)
+    return np.stack(outputs, 1)
+
+
+def test_the_gru_of_the_paper_resets_the_state_itself():
+    layer, variables = drawn(GRU(4, reset="before"))
+    x, state = RANDOM.randn(2, 6, 5), RANDOM.randn(1, 2, 4)
+    outputs, (last,) = run(layer, variables, x, (state,))
+    assert_close(outputs, numpy_gru(variables["params"]["layer1_forward"], x, state[0]))
+    assert_close(last[0], outputs[:, -1])
+    assert np.abs(run(layer.clone(reset="after"), variables, x, (state,))[0] - outputs).max() > 1e-3
+
+
+@pytest.mark.parametrize("layer", [RNN(4), LSTM(4, bidirectional=True), GRU(4, num_layers=2, reset="before")])
+def test_the_gradient_is_that_of_differences(layer):
+    layer, variables = drawn(layer)
+    x, lengths = jnp.array(RANDOM.randn(2, 5, 5)), jnp.array([5, 3])
+    function = lambda variables, x: (layer.apply(variables, x, lengths=lengths, train=False)[0] ** 2).sum()
+    check_grads(jax.jit(function), (variables, x), order=1, modes=["rev"], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [LSTM(4, num_layers=2), GRU(4, bidirectional=True), GRU(4, reset="before")])
+def test_forms_of_the_scan_agree(layer):
+    layer, variables = drawn(layer)
+    x, lengths = RANDOM.randn(3, 7, 5), jnp.array([7, 5, 1])
+    expected = run(layer, variables, x, lengths=lengths)
+    for options in ({"unroll": 3}, {"segment": 2}, {"segment": 10}):
+        found = run(layer.clone(**options), variables, x, lengths=lengths)
+        jax.tree.map(assert_close, found, expected)
+
+
+def test_a_sequence_in_two_parts_is_the_sequence():
+    layer, variables = drawn(LSTM(4, num_layers=2))
+    x = RANDOM.randn(2, 9, 5)
+    whole, last = run(layer, variables, x)
+    first, state = run(layer, variables, x[:, :4])
+    second, end = run(layer, variables, x[:, 4:], state)
+    assert_close(jnp.concatenate([first, second], 1), whole)
+    jax.tree.map(assert_close, end, last)
+
+
+def test_reverse_is_the_sequence_turned_round():
+    layer, variables = drawn(GRU(4))
+    x = RANDOM.randn(2, 6, 5)
+    outputs, last = run(layer, variables, x, reverse=True)
+    turned, end = run(layer, variables, x[:, ::-1])
+    assert_close(outputs, turned[:, ::-1])
+    assert_close(last[0], end[0])
+
+
+def test_what_follows_the_end_of_a_sequence_does_not_count():
+    layer, variables = drawn(LSTM(4, num_layers=2, bidirectional=True))
+    x = RANDOM.randn(2, 6, 5)
+    outputs, last = run(layer, variables, x, lengths=jnp.array([6, 2]))
+    alone, end = run(layer, variables, x[1:, :2])
+    assert_close(outputs[1:, :2], alone)
+    assert not outputs[1, 2:].any()
+    jax.tree.map(lambda a, b: assert_close(a[:, 1:], b), last, end)
+
+
+def test_a_learnt_state_stands_for_one_that_is_not_given():
+    layer, variables = drawn(LSTM(4, learned_state=True))
+    params = {**variables["params"], "initial_hidden": jnp.full((1, 4), 0.3), "initial_cell": jnp.full((1, 4), -0.2)}
+    x = RANDOM.randn(2, 3, 5)
+    learnt = run(layer, {"params": params}, x)
+    state = (jnp.full((1, 2, 4), 0.3), jnp.full((1, 2, 4), -0.2))
+    jax.tree.map(assert_close, learnt, run(layer, {"params": params}, x, state))
+    gradient = jax.grad(lambda p: layer.apply({"params": p}, x, train=False)[0].sum())(params)
+    assert np.abs(gradient["initial_cell"]).min() > 0
+    with pytest.raises(WeightsError, match="layout"):
+        to_foreign(layer, {"params": params}, "torch")
+
+
+def test_dropout_is_between_layers_and_in_training_alone():
+    layer, variables = drawn(GRU(4, num_layers=2), dropout=0.5)
+    x, seen = RANDOM.randn(2, 3, 5), []
+
+    def spy(method, args, kwargs, context):
+        if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
+            seen.append(args[0].shape)
+        return method(*args, **kwargs)
+
+    with nn.intercept_methods(spy):
+        dropped, _ = layer.apply(variables, x, train=True, rngs={"dropout": jax.random.key(0)})
+    assert seen == [(3, 2, 4)]
+    kept, _ = layer.apply(variables, x, train=False)
+    assert np.abs(dropped - kept).max() > 1e-3
+    again, _ = layer.apply(variables, x, train=True, rngs={"dropout": jax.random.key(0)})
+    np.testing.assert_array_equal(dropped, again)
+
+
+def test_initial_values_are_as_pytorch_draws_them():
+    _, variables = drawn(LSTM(16))
+    for values in jax.tree.leaves(variables):
+        assert 0.2 < np.abs(values).max() <= 0.25  # uniform up to 1 / sqrt(16)
+
+
+def test_multiply_adds():
+    layer, variables = drawn(LSTM(4))
+    apply = partial(layer.apply, train=False)
+    assert multiply_adds(apply, variables, jnp.zeros((2, 6, 5))) == 2 * 6 * (5 + 4) * 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((2, 5)),), r"sequences must be \[B, T, D\].*\(2, 5\)"),
+        ((np.zeros((2, 0, 5)),), "at least one step"),
+        ((np.zeros((2, 3, 5)), (np.zeros((1, 2, 4)),)), r"state must be 2 arrays \(1, 2, 4\), got \(1, 2, 4\)"),
+        ((np.zeros((2, 3, 5)), (np.zeros((2, 2, 4)),) * 2), r"got \(2, 2, 4\), \(2, 2, 4\)"),
+    ],
+)
+def test_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        LSTM(4).init(jax.random.key(0), *arguments, train=False)
