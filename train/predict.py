@@ -40,7 +40,14 @@ class Options:
 
 
 class Classifier:
-    """A trained model with the preprocessing and the classes it was trained with."""
+    """A trained model with the preprocessing and the classes it was trained with.
+
+    Attributes:
+        model, variables: as `create_model` and `load_weights` give them.
+        preprocessing: of its images, uint8 [N, size, size, channels].
+        classes: names.
+        size, channels: of the images before preprocessing.
+    """
 
     def __init__(self, run_dir: Path):
         """Reads what a complete run has written.
@@ -53,22 +60,22 @@ class Classifier:
         about = read_json(run_dir / "model.json")
         try:
             self.classes, self.channels, self.size = about["classes"], about["in_channels"], about["resize"]
-            preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]), about["image_size"])
+            self.preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]), about["image_size"])
             name, dtype = about["model"], jnp.dtype(about["precision"])
         except KeyError as error:
             raise RunError(f"{run_dir / 'model.json'} lacks {error}") from error
-        model = jv.create_model(name, num_classes=len(self.classes), in_channels=self.channels, dtype=dtype)
-        self._variables = jv.load_weights(model, run_dir / "weights.safetensors")
+        self.model = jv.create_model(name, num_classes=len(self.classes), in_channels=self.channels, dtype=dtype)
+        self.variables = jv.load_weights(self.model, run_dir / "weights.safetensors")
 
         def probabilities(variables, images):
-            logits = model.apply(variables, preprocessing(images), train=False)
+            logits = self.model.apply(variables, self.preprocessing(images), train=False)
             return jax.nn.softmax(logits.astype(jnp.float32))
 
         self._probabilities = jax.jit(probabilities)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns the probabilities [N, K] of images uint8 [N, size, size, channels]."""
-        return np.asarray(self._probabilities(self._variables, jnp.asarray(images)))
+        return np.asarray(self._probabilities(self.variables, jnp.asarray(images)))
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
