@@ -34,7 +34,7 @@ from train.shared.run import RunError, exit_on, to_json, write_json
 
 MARKER = "gallery.json"
 WITHOUT_A_RUN = "vgg16"  # whose receptive fields are drawn then
-ENLARGED = 4  # times the network's own image size: the shorter side of the photograph that its head slides over
+ENLARGED = 4  # times what the network's head sees: the shorter side of the photograph that it slides over
 MOST_CLASSES = 3
 FIELDS = "Receptive fields of {name}, stage by stage: of the value in the middle, and of its neighbour (dashed)"
 
@@ -143,7 +143,7 @@ def feature_maps(shown: np.ndarray, image: jax.Array, classifier: Classifier) ->
 
 def heat_maps(photo: np.ndarray, classifier: Classifier) -> Figure | None:  # uint8 [H, W, 3]
     """Draws the probabilities of the likeliest classes at each place; None where the model takes one size alone."""
-    size = classifier.preprocessing.image_size
+    size = classifier.model.example_input().shape[1]  # what the sliding head sees
     scale = ENLARGED * size / min(photo.shape[:2])
     height, width = (max(round(length * scale), size) for length in photo.shape[:2])
     enlarged = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
