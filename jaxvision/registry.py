@@ -12,12 +12,14 @@ import jax
 from jaxvision.cnn import (
     airbench,
     alexnet,
+    convnet,
     convnext,
     densenet,
     efficientnet,
     googlenet,
     inception,
     lenet,
+    mlp,
     mnasnet,
     mobilenet_v2,
     mobilenet_v3,
@@ -34,6 +36,8 @@ from jaxvision.weights.files import load_weights
 from jaxvision.weights.published import PUBLISHED
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = {
+    **mlp.VARIANTS,
+    **convnet.VARIANTS,
     **lenet.VARIANTS,
     **alexnet.VARIANTS,
     **nin.VARIANTS,

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import jaxvision as jv
-from train.configs import cifar10, digits, residual_depth
+from train.configs import cifar10, digits, residual_depth, shifted_digits
+from train.configs.scores import save_curves
+from train.data.images import Split
 from train.shared.optimizer import make_schedule
 
 
@@ -23,6 +25,56 @@ def test_figure_shows_the_errors_at_the_end():
     errors = {f"{kind}{depth}": [[0.5, 0.25], [0.5, 0.35]] for kind in ("plain", "resnet") for depth in (8, 20, 56)}
     labels = [text.get_text() for text in residual_depth.draw(errors).axes[1].get_legend().get_texts()]
     assert labels == [f"{depth} layers: 30.00 %" for depth in (8, 20, 56)]
+
+
+def test_a_network_that_takes_the_mean_knows_digits_moved_far_and_best_by_multiples_of_its_stride():
+    curves = {name: np.array(runs) for name, runs in json.loads(shifted_digits.RECORD.read_text()).items()}
+    assert all(runs.shape == (3, len(shifted_digits.SHIFTS)) for runs in curves.values())
+    assert all(runs[:, 0].min() > 0.9 for runs in curves.values())
+    resnet = curves["resnet8"]
+    for other in ("mlp", "lenet5"):
+        assert (resnet[:, 3:].min(0) > curves[other][:, 3:].max(0)).all()
+    mean = resnet.mean(0)
+    for moved in (4, 8):
+        assert mean[moved] > max(mean[moved - 1], mean[moved + 1])
+    assert shifted_digits.RECORD.with_suffix(".png").exists()
+
+
+def test_moved_images_lose_what_leaves_and_fill_with_black():
+    images = np.arange(1, 25, dtype=np.uint8).reshape(1, 4, 6, 1)
+    for down, right in ((1, 0), (-2, 0), (0, 3), (0, -1), (0, 0), (4, 0)):
+        found = shifted_digits.moved(images, down, right)
+        assert found.shape == images.shape
+        for row, column in np.ndindex(4, 6):
+            source = row - down, column - right
+            inside = 0 <= source[0] < 4 and 0 <= source[1] < 6
+            assert found[0, row, column, 0] == (images[0, *source, 0] if inside else 0)
+
+
+def test_accuracy_on_moved_images_is_the_mean_of_four_directions():
+    images = np.zeros((1, 32, 32, 1), np.uint8)
+    images[0, 5, 16] = 255  # leaves upwards at six pixels, by no other direction
+
+    def lit(images):
+        return np.eye(2)[images.any((1, 2, 3)).astype(int)]
+
+    found = shifted_digits.accuracies(lit, Split(images, np.array([1], np.int32)))
+    assert found == [1.0] * 6 + [0.75] * 5
+
+
+def test_curves_are_a_line_for_each_run(tmp_path):
+    curves = {"mlp": [[1.0, 0.123456], [0.5, 0.25]], "lenet5": [[0.5]]}
+    save_curves(curves, tmp_path / "curves.json")
+    text = (tmp_path / "curves.json").read_text()
+    assert json.loads(text) == {"mlp": [[1.0, 0.12346], [0.5, 0.25]], "lenet5": [[0.5]]}
+    assert "    [1.0, 0.12346],\n    [0.5, 0.25]\n" in text
+
+
+def test_figure_of_moved_digits_names_each_network():
+    curves = {name: [[0.9] * len(shifted_digits.SHIFTS)] for name in shifted_digits.MODELS}
+    (legend,) = shifted_digits.draw(curves).legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == [*shifted_digits.TITLES.values(), "chance"]
 
 
 @pytest.mark.parametrize("name", jv.list_models())

@@ -65,7 +65,9 @@ def test_finest_map_has_the_logits_as_its_mean():
     assert_close(heat_map.mean((1, 2)), logits)
 
 
-@pytest.mark.parametrize("name", ["lenet5", "alexnet", "vgg11_bn", "nin_imagenet", "resnet18", "resnetv2_18"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "convnet", "lenet5", "alexnet", "vgg11_bn", "nin_imagenet", "resnet18", "resnetv2_18"]
+)
 def test_variables_are_those_of_the_classifier(name):
     model = jv.create_model(name)
     heat_map = jv.convolutionalize(model)

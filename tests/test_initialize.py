@@ -197,6 +197,19 @@ def test_efficientnet():
             assert (values == path.endswith(("scale", "var"))).all(), path
 
 
+@pytest.mark.parametrize("name", ["mlp", "convnet"])
+def test_hidden_layers_with_relus_and_nothing_to_normalise(name):
+    """As He et al., 2015, section 2.2: variance 2 / fan_in, biases 0; the head as PyTorch draws it."""
+    for path, values in initial(name).items():
+        *_, layer, leaf = path.split("/")
+        if layer == "head":
+            assert_uniform(values, {"mlp": 512, "convnet": 1960}[name] ** -0.5)
+        elif leaf == "kernel":
+            assert_normal(values, np.sqrt(2 / np.prod(values.shape[:-1])))
+        else:
+            assert not values.any(), path
+
+
 def test_lenet5():
     variables = initial("lenet5")
     fan_ins = {"backbone/c1": 25, "backbone/c3": 150, "backbone/c5": 400, "backbone/f6": 120, "head": 84}

@@ -5,6 +5,7 @@ import numpy as np
 from tests.reference.random_values import random_images
 
 HEAT_MAPS = {  # network of `cases.SHORT`, height and width of the images, pixels of the feature map that its head sees
+    "convnet": ("convnet", (47, 43), 7),
     "alexnet": ("alexnet_narrow", (256, 288), 6),
     "vgg": ("vgg_short", (64, 80), 7),
     "nin": ("nin", (40, 48), 8),

@@ -36,6 +36,8 @@ def convolutional(name: str, window: int) -> nn.Sequential:
     layers = dict(network.named_children())
     if "classifier" in layers:  # torchvision's AlexNet and VGG
         return nn.Sequential(network.features, as_convolutions(network.classifier, window))
+    if "flatten" in layers:
+        return as_convolutions([part for key, part in layers.items() if key != "flatten"], window)
     pooled = "pool" if "pool" in layers else "mean"
     parts = [nn.AvgPool2d(window, 1) if key == pooled else part for key, part in layers.items()]
     return as_convolutions(parts, 1)

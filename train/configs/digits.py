@@ -28,15 +28,16 @@ CIFAR = classification.Config(
 IMAGENET = classification.Config(
     image_size=32, epochs=6, batch_size=64, evaluate_every=2, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
 )
+SMALL = ("mlp", "convnet", "lenet5")  # that learn without batch normalisation, and take longer
 # Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
-IMAGE_SIZES = {"alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64, "inception_v3": 75}
+IMAGE_SIZES = {"convnet": 39, "alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64, "inception_v3": 75}
 LEARNING_RATES = {"alexnet": 1e-4, "nin": 1e-3, "vgg": 1e-4}  # by the beginning of the name
 
 
 def recipe(name: str) -> classification.Config:
     """Returns how a model is trained on the digits."""
     size = jv.create_model(name).example_input().shape[1]
-    config = LENET if name == "lenet5" else CIFAR if size == 32 else IMAGENET
+    config = LENET if name in SMALL else CIFAR if size == 32 else IMAGENET
     size = IMAGE_SIZES.get(name, config.image_size)
     rates = [rate for beginning, rate in LEARNING_RATES.items() if name.startswith(beginning)]
     optimizer = OptimizerConfig(learning_rate=rates[0]) if rates else config.optimizer

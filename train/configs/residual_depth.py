@@ -11,7 +11,6 @@ errors and figure beside this file.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,8 +19,8 @@ import tyro
 from matplotlib.figure import Figure
 
 from train import classification
+from train.configs.scores import Curves, save_curves
 from train.shared.figures import BLUE, GREEN, ORANGE, STYLE, WIDTH
-from train.shared.files import write_atomically
 from train.shared.losses import LossConfig
 from train.shared.metrics import Record, read_metrics
 from train.shared.optimizer import OptimizerConfig
@@ -43,8 +42,6 @@ CONFIG = classification.Config(
 
 RECORD = Path(__file__).with_suffix(".json")
 
-Errors = dict[str, list[list[float]]]
-
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -58,9 +55,9 @@ class Options:
     """Keep errors and figure beside this file."""
 
 
-def measure(options: Options) -> Errors:
+def measure(options: Options) -> Curves:
     """Returns, for each network, the training error after each epoch, a list per seed."""
-    errors: Errors = {}
+    errors: Curves = {}
     for name in [f"{kind}{depth}" for kind in ("plain", "resnet") for depth in DEPTHS]:
         for seed in range(options.seeds):
             config = dataclasses.replace(CONFIG, model=name, seed=seed, run_dir=options.run_dir / f"{name}-{seed}")
@@ -76,7 +73,7 @@ def training_error(records: list[Record]) -> list[float]:
 
 
 @mpl.rc_context(STYLE)
-def draw(errors: Errors) -> Figure:
+def draw(errors: Curves) -> Figure:
     """Draws the mean over the seeds of each network, and the range between them."""
     figure = Figure((WIDTH, 4), layout="constrained")
     for axes, kind, title in zip(
@@ -94,23 +91,13 @@ def draw(errors: Errors) -> Figure:
     return figure
 
 
-def save(errors: Errors, path: Path) -> None:
-    """Writes errors as JSON, a line for each run."""
-    lines = [f'  "{name}": [\n    {_lines(curves)}\n  ]' for name, curves in errors.items()]
-    write_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
-
-
-def _lines(curves: list[list[float]]) -> str:
-    return ",\n    ".join(json.dumps([round(error, 5) for error in curve]) for curve in curves)
-
-
 def main() -> None:
     """Trains, draws and prints the errors at the end."""
     options = tyro.cli(Options, prog="python -m train.configs.residual_depth")
     with exit_on(*classification.RUN_ERRORS, ValueError):
         errors = measure(options)
     kept = RECORD if options.record else options.run_dir / RECORD.name
-    save(errors, kept)
+    save_curves(errors, kept)
     draw(errors).savefig(kept.with_suffix(".png"), dpi=100)
     for name, curves in errors.items():
         final = ", ".join(f"{100 * curve[-1]:.2f}" for curve in curves)

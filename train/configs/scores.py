@@ -1,4 +1,4 @@
-"""Files of recorded scores: a row for each model, of one line."""
+"""Files of recorded scores: a row for each model, of one line; or curves, a line for each run."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,9 @@ from typing import Any
 
 import jaxvision as jv
 from train.shared.files import write_atomically
+
+Curves = dict[str, list[list[float]]]
+"""Of each model, the values of each of its runs."""
 
 
 def record(file: Path, name: str, found: dict[str, Any]) -> None:
@@ -16,3 +19,13 @@ def record(file: Path, name: str, found: dict[str, Any]) -> None:
     kept = sorted((row for row in rows if row.partition("/")[0] in order), key=lambda row: order[row.partition("/")[0]])
     lines = ",\n".join(f"  {json.dumps(row)}: {json.dumps(rows[row])}" for row in kept)
     write_atomically(file, f"{{\n{lines}\n}}\n")
+
+
+def save_curves(curves: Curves, path: Path) -> None:
+    """Writes curves as JSON, a line for each run."""
+    lines = [f'  "{name}": [\n    {_lines(runs)}\n  ]' for name, runs in curves.items()]
+    write_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _lines(runs: list[list[float]]) -> str:
+    return ",\n    ".join(json.dumps([round(value, 5) for value in run]) for run in runs)

@@ -61,6 +61,7 @@ def write_report(
         written=escape(datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z")),
         numbers="\n".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in summary.items()),
         figures="\n".join(images),
+        metrics_hidden="" if records else " hidden",
         metrics="\n".join(_row(name, *values) for name, values in _last(records).items()),
         environment="\n".join(_row(name, value) for name, value in _environment().items()),
         config="\n".join(_row(name, value) for name, value in flatten(dict(config)).items()),

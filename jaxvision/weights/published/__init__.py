@@ -50,6 +50,8 @@ PUBLISHED: Mapping[str, Published] = {
 }
 
 UNPUBLISHED = (
+    "mlp",
+    "convnet",
     "lenet5",
     "airbench94",
     *alexnet.UNPUBLISHED,

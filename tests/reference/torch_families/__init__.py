@@ -3,12 +3,14 @@
 from tests.reference.torch_families import (
     airbench,
     alexnet,
+    convnet,
     convnext,
     densenet,
     efficientnet,
     googlenet,
     inception,
     lenet,
+    mlp,
     mnasnet,
     mobilenet_v2,
     mobilenet_v3,
@@ -21,6 +23,8 @@ from tests.reference.torch_families import (
 )
 
 FAMILIES = (
+    mlp,
+    convnet,
     lenet,
     alexnet,
     nin,
