@@ -36,6 +36,7 @@ from train.shared.progress import progress
 from train.shared.run import RunError, check_run, exit_on, start_run, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step, means
+from train.shared.views import Views, over_views
 
 RUN_ERRORS = (RunError, CheckpointError, NonFiniteLossError, BadImagesError, OSError)
 """What can end a run and says what to do."""
@@ -164,13 +165,25 @@ def mixed(key: jax.Array, images: jax.Array, labels: jax.Array, config: Config) 
 
 
 class Evaluator:
-    """Metrics and probabilities over whole splits, the same whatever the batch size and the devices."""
+    """Metrics and probabilities over whole splits, the same whatever the batch size and the devices.
 
-    def __init__(self, model: nn.Module, preprocessing: Preprocessing, batch_size: int, mesh: jax.sharding.Mesh):
+    With `views` the probabilities of an image are the mean of those of its views (see `train.shared.views`).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        mesh: jax.sharding.Mesh,
+        views: Views | None = None,
+    ):
         self._batch_size, self._sharding = batch_size, batch_sharding(mesh)
+        predict = lambda variables, images: model.apply(variables, preprocessing(images), train=False)
+        predict = over_views(predict, views) if views else predict
 
         def evaluate(variables, images, labels, weights):
-            logits = model.apply(variables, preprocessing(images), train=False).astype(jnp.float32)
+            logits = predict(variables, images).astype(jnp.float32)
             probabilities = jax.nn.softmax(logits)
             # Not of bfloat16 logits: XLA may leave their rounding out for one use of them and not for another.
             correct = probabilities.argmax(-1) == labels
@@ -197,6 +210,17 @@ class Evaluator:
 
 
 @dataclasses.dataclass
+class Task:
+    """What there is to learn, and with what model, before anything of training."""
+
+    mesh: jax.sharding.Mesh
+    data: ImageSet
+    model: nn.Module
+    preprocessing: Preprocessing
+    evaluator: Evaluator
+
+
+@dataclasses.dataclass
 class Experiment:
     """What a config stands for: data, model, step and state, laid out on devices, nothing run yet."""
 
@@ -215,8 +239,8 @@ class Experiment:
         return self.order.steps_per_epoch
 
 
-def build(config: Config) -> Experiment:
-    """Makes what a config asks for.
+def prepare(config: Config, views: Views | None = None) -> Task:
+    """Loads the data and makes the model.
 
     Raises:
         ValueError: an option that cannot be; the message names it.
@@ -224,10 +248,22 @@ def build(config: Config) -> Experiment:
     mesh = make_mesh(config.devices, config.fsdp)
     check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
     data = load_images(config.data, config.data_dir, config.decoded_size, config.reading)
-    order = ShuffledOrder(len(data.train), config.batch_size, config.seed)
     mean, std = (tuple(map(float, value)) for value in data.statistics())
     preprocessing = Preprocessing(mean, std, config.image_size)
     model = create_model(config, len(data.classes), (config.image_size, config.image_size, data.shape[-1]))
+    evaluator = Evaluator(model, preprocessing, -(-256 // mesh.size) * mesh.size, mesh, views)
+    return Task(mesh, data, model, preprocessing, evaluator)
+
+
+def build(config: Config, views: Views | None = None) -> Experiment:
+    """Makes what a config asks for; `views` are those of its evaluator.
+
+    Raises:
+        ValueError: an option that cannot be; the message names it.
+    """
+    task = prepare(config, views)
+    mesh, data, model, preprocessing = task.mesh, task.data, task.model, task.preprocessing
+    order = ShuffledOrder(len(data.train), config.batch_size, config.seed)
     schedule = make_schedule(config.optimizer, config.epochs * order.steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
     decay = config.optimizer.ema
@@ -247,8 +283,7 @@ def build(config: Config) -> Experiment:
     else:
         batches = lambda start: data.train.batches(order, start, config.epochs * order.steps_per_epoch)
         advance, state = streaming(train_step, batches, state, mesh, compilation=config.compile)
-    evaluator = Evaluator(model, preprocessing, -(-256 // mesh.size) * mesh.size, mesh)
-    return Experiment(data, model, preprocessing, evaluator, order, schedule, advance, state)
+    return Experiment(data, model, preprocessing, task.evaluator, order, schedule, advance, state)
 
 
 def create_model(config: Config, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
@@ -340,7 +375,7 @@ def conclude(config: Config, experiment: Experiment, variables: Any, step: int) 
     return result
 
 
-def describe(config: Config, experiment: Experiment) -> dict[str, Any]:
+def describe(config: Config, experiment: Experiment | Task) -> dict[str, Any]:
     """What `train.predict` needs beside the weights."""
     return {
         "model": config.model,
