@@ -26,6 +26,21 @@ SGD = OptimizerConfig(optimizer="sgd", learning_rate=0.02, ema=0.9)
 SMALL = classification.Config(epochs=2, batch_size=256, augment="none", evaluate_every=1, devices=1, optimizer=SGD)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compilation_cache(tmp_path_factory):
+    """Runs of these tests compile the same programs: once is enough."""
+    options = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
 def assert_close(found, expected):
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
@@ -155,7 +170,10 @@ def stop_at(monkeypatch, step: int) -> None:
     monkeypatch.setattr(ensemble, "validate", stopping)
 
 
-@pytest.mark.parametrize("method", ["seeds", "snapshots", "swa"])
+SLOW = [pytest.param(method, marks=pytest.mark.slow) for method in ("snapshots", "swa")]
+
+
+@pytest.mark.parametrize("method", ["seeds", *SLOW])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(method, tmp_path, monkeypatch):
     config = lambda name: ensemble.Config(
         members=2, method=method, swa_start=0.5, training=dataclasses.replace(SMALL, run_dir=tmp_path / name)

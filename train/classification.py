@@ -178,7 +178,7 @@ class Evaluator:
         mesh: jax.sharding.Mesh,
         views: Views | None = None,
     ):
-        self._batch_size, self._sharding = batch_size, batch_sharding(mesh)
+        self.batch_size, self._sharding = batch_size, batch_sharding(mesh)
         predict = lambda variables, images: model.apply(variables, preprocessing(images), train=False)
         predict = over_views(predict, views) if views else predict
 
@@ -194,7 +194,7 @@ class Evaluator:
 
     def __call__(self, variables: Any, split: LabelledImages) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
         """Returns the mean loss and accuracy over a split, the probabilities [N, K] of its images and their labels."""
-        size, totals, probabilities, seen = self._batch_size, {}, [], []
+        size, totals, probabilities, seen = self.batch_size, {}, [], []
         order = lambda step: np.arange(step * size, min((step + 1) * size, len(split)))
         for batch in split.batches(order, 0, -(-len(split) // size)):
             images, labels = batch["image"], batch["label"]
