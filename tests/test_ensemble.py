@@ -18,7 +18,7 @@ from train import classification, ensemble
 from train.shared.averaging import recompute_statistics, swa
 from train.shared.optimizer import OptimizerConfig
 from train.shared.run import RunError
-from train.shared.state import create_state, ema
+from train.shared.state import create_state, ema, stack
 from train.shared.step import make_train_step
 
 RANDOM = np.random.RandomState(0)
@@ -70,7 +70,7 @@ def test_members_trained_together_equal_members_trained_alone():
     batches = RANDOM.randn(4, 16, 2, 2).astype(np.float32)  # [step, B, M, C]
     init = jax.jit(lambda key: TwoNorms().init(key, batches[0, :, 0], train=False))
     alone = [create_state(init(jax.random.key(k)), optimizer, jax.random.key(k + 2), average=True) for k in range(2)]
-    state, step, step_alone = ensemble.stack(alone), jax.jit(ensemble.together(train_step)), jax.jit(train_step)
+    state, step, step_alone = stack(alone), jax.jit(ensemble.together(train_step)), jax.jit(train_step)
     for batch in batches:
         state, metrics = step(state, batch)
         alone, sums = zip(*(step_alone(alone[k], batch[:, k]) for k in range(2)), strict=True)

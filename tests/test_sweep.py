@@ -16,7 +16,7 @@ from train import classification, sweep
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.run import RunError
 from train.shared.space import Choices, Range, Tpe, draw, expected_best, grid, importance, parse
-from train.shared.state import create_state
+from train.shared.state import create_state, stack
 from train.shared.step import make_train_step
 
 RANDOM = np.random.RandomState(0)
@@ -187,7 +187,7 @@ def test_steps_of_traced_rates_equal_those_of_constant_ones(optimizer):
     variables = {"params": {"w": jnp.array(RANDOM.randn(3, 2), jnp.float32)}}
     begin = lambda rule: create_state(variables, rule, jax.random.key(0))
     rules = [sweep.traced_optimizer(config, 10) for config in configs]
-    state = jax.tree.map(lambda *arrays: jnp.stack(arrays), *map(begin, rules))
+    state = stack(list(map(begin, rules)))
     together = jax.jit(jax.vmap(make_train_step(loss_fn, rules[0]), (0, None)))
     single_rules = [make_optimizer(config, make_schedule(config, 10)) for config in configs]
     alone = [(jax.jit(make_train_step(loss_fn, rule)), begin(rule)) for rule in single_rules]

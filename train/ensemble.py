@@ -51,7 +51,7 @@ from train.shared.metrics import MetricsLog, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
 from train.shared.run import check_run, exit_on, start_run, to_json, write_json
-from train.shared.state import TrainState, create_state, ema
+from train.shared.state import TrainState, create_state, ema, stack
 from train.shared.step import TrainStep, make_train_step
 
 MOST_SUBSETS = 64
@@ -139,13 +139,8 @@ def ema_and_swa(decay: float | None, start: int, every: int) -> Callable[[TrainS
     return after_update
 
 
-def stack(states: list[TrainState]) -> TrainState:
-    """Returns one state with the arrays of all, the first axis that of the members."""
-    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *states)
-
-
 def member(tree: Any, index: int) -> Any:
-    """Returns the part of one member of what `stack` made."""
+    """Returns the part of one member of a stack."""
     return jax.tree.map(lambda array: array[index], tree)
 
 

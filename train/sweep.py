@@ -13,6 +13,7 @@ Shapes: T trials at once.
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -24,8 +25,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
+import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 import optax
@@ -39,17 +40,18 @@ import jaxvision as jv
 from train import classification
 from train.data.images import Split, stratified_split
 from train.shared import report
-from train.shared.feed import ShuffledOrder, resident, streaming
+from train.shared.feed import Advance, ShuffledOrder, resident, streaming
 from train.shared.figures import BLUE, GREEN, GREY, ORANGE, STYLE, WIDTH
 from train.shared.files import write_atomically
-from train.shared.mesh import check_batch_size
+from train.shared.mesh import check_batch_size, replicated
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
 from train.shared.run import FREE, check_run, exit_on, flatten, start_run, to_json, write_json
 from train.shared.space import Choices, Parameters, Space, Tpe, draw, expected_best, grid, importance, parse
-from train.shared.state import create_state, ema
+from train.shared.state import TrainState, create_state, ema, stack
 from train.shared.step import make_train_step
 
+MOST_PROGRAMS = 8  # kept compiled
 TRACED = ("learning_rate", "weight_decay")
 FIXED = FREE | {"data", "data_dir", "image_size", "resize", "seed", "evaluate_every", "max_nonfinite", "compile"}
 COLORS = {"grid": ORANGE, "random": BLUE, "tpe": GREEN}
@@ -181,9 +183,13 @@ class Objective:
             ValueError: an option that cannot be.
         """
         self._task = classification.prepare(config.training)
-        self._models: dict[tuple, Any] = {}
-        labels = self._task.data.train.labels
-        self._subset = stratified_split(labels, (config.subset, 1 - config.subset), config.training.seed)[0]
+        self._models: dict[tuple, tuple[nn.Module, Any]] = {}
+        self._compiled = functools.lru_cache(MOST_PROGRAMS)(self._compile)
+        train = self._task.data.train
+        if isinstance(train, Split):
+            arrays = {"image": train.images, "label": train.labels}
+            self._arrays = jax.device_put(arrays, replicated(self._task.mesh))  # once for all programs
+        self._subset = stratified_split(train.labels, (config.subset, 1 - config.subset), config.training.seed)[0]
 
     def check(self, config: classification.Config) -> None:
         """Raises ValueError for a config that cannot be trained."""
@@ -191,52 +197,54 @@ class Objective:
         ShuffledOrder(len(self._subset), config.batch_size, config.seed)
         self._model(config)
 
-    def _model(self, config: classification.Config) -> Any:
+    def _model(self, config: classification.Config) -> tuple[nn.Module, Any]:
+        """Returns the model and the variables that every trial of it starts from."""
         key, data = (config.model, config.precision, config.norm_momentum), self._task.data
         if key not in self._models:
             shape = (config.image_size, config.image_size, data.shape[-1])
-            self._models[key] = classification.create_model(config, len(data.classes), shape)
+            model = classification.create_model(config, len(data.classes), shape)
+            self._models[key] = model, jv.init(model, jax.random.split(jax.random.key(config.seed))[0])
         return self._models[key]
 
     def __call__(self, configs: Sequence[classification.Config]) -> list[tuple[float, float]]:
         """Returns accuracy and loss on the validation split of each config after its last epoch."""
-        task, first = self._task, configs[0]
-        order = ShuffledOrder(len(self._subset), first.batch_size, first.seed)
-        steps = first.epochs * order.steps_per_epoch
-        model = self._model(first)
-        train_step = make_train_step(
-            classification.make_loss_fn(model, task.preprocessing, first),
-            traced_optimizer(first.optimizer, steps),
-            accumulate=first.optimizer.accumulate,
-            after_update=ema(first.optimizer.ema) if first.optimizer.ema else None,
-            max_nonfinite=first.max_nonfinite,
-        )
-        advance, state = self._feed(
-            jax.vmap(train_step, (0, None)), order, initial_states(model, configs, steps), steps
-        )
-        state, _ = advance(state, 0, steps)
-        evaluator = classification.Evaluator(model, task.preprocessing, task.evaluator.batch_size, task.mesh)
+        # Without what is traced: trials one after another find their program compiled.
+        common = configure(configs[0], dict.fromkeys(TRACED, 0.0))
+        steps, advance, evaluator = self._compiled(common, len(configs))
+        state, _ = advance(self._initial_states(configs, steps), 0, steps)
         members = [jax.tree.map(itemgetter(index), state.variables) for index in range(len(configs))]
-        scores = [evaluator(variables, task.data.val)[0] for variables in members]
+        scores = [evaluator(variables, self._task.data.val)[0] for variables in members]
         return [(score["accuracy"], score["loss"]) for score in scores]
 
-    def _feed(self, step: Callable, order: ShuffledOrder, state: Any, total: int):
-        chosen = lambda number: self._subset[order(number)]
-        data = self._task.data.train
+    def _compile(self, config: classification.Config, count: int) -> tuple[int, Advance, classification.Evaluator]:
+        """Returns the steps of a trial, the function that runs them for `count` at once, and what scores each."""
+        task, (model, _) = self._task, self._model(config)
+        order = ShuffledOrder(len(self._subset), config.batch_size, config.seed)
+        steps = config.epochs * order.steps_per_epoch
+        train_step = make_train_step(
+            classification.make_loss_fn(model, task.preprocessing, config),
+            traced_optimizer(config.optimizer, steps),
+            accumulate=config.optimizer.accumulate,
+            after_update=ema(config.optimizer.ema) if config.optimizer.ema else None,
+            max_nonfinite=config.max_nonfinite,
+        )
+        state = self._initial_states([config] * count, steps)
+        advance = self._feed(jax.vmap(train_step, (0, None)), order, state, steps)
+        return steps, advance, classification.Evaluator(model, task.preprocessing, task.evaluator.batch_size, task.mesh)
+
+    def _feed(self, step: Callable, order: ShuffledOrder, state: TrainState, total: int) -> Advance:
+        chosen, data = lambda number: self._subset[order(number)], self._task.data.train
         if isinstance(data, Split):
-            return resident(step, {"image": data.images, "label": data.labels}, chosen, state, self._task.mesh)
-        return streaming(step, lambda start: data.batches(chosen, start, total), state, self._task.mesh)
+            return resident(step, self._arrays, chosen, state, self._task.mesh)[0]
+        return streaming(step, lambda start: data.batches(chosen, start, total), state, self._task.mesh)[0]
 
-
-def initial_states(model: Any, configs: Sequence[classification.Config], steps: int) -> Any:
-    """Returns the states before the first step, stacked [T, ...]: of the same weights, each of its own rates."""
-    init_key, run_key = jax.random.split(jax.random.key(configs[0].seed))
-    variables = jv.init(model, init_key)
-    states = [
-        create_state(variables, traced_optimizer(c.optimizer, steps), run_key, average=c.optimizer.ema is not None)
-        for c in configs
-    ]
-    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *states)
+    def _initial_states(self, configs: Sequence[classification.Config], steps: int) -> TrainState:
+        """Returns the states before the first step, stacked [T, ...]: of the same weights, each of its own rates."""
+        (_, variables), key = self._model(configs[0]), jax.random.split(jax.random.key(configs[0].seed))[1]
+        options = [config.optimizer for config in configs]
+        return stack(
+            [create_state(variables, traced_optimizer(one, steps), key, average=one.ema is not None) for one in options]
+        )
 
 
 def batches(points: Sequence[Parameters], at_once: int) -> Iterator[list[int]]:
