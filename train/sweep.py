@@ -387,10 +387,14 @@ def conclude(config: Config, space: Space, trials: list[Trial]) -> dict[str, Any
 
 
 def importances(space: Space, trials: Sequence[Trial]) -> dict[str, float]:
-    """Returns the importance of each hyperparameter (see `importance`), over the trials of all searches."""
-    scores = [trial["score"] for trial in trials]
+    """Returns the importance of each hyperparameter (see `importance`).
+
+    Over the trials of grid and random search, if any: those of TPE crowd where scores are high.
+    """
+    spread = [trial for trial in trials if trial["search"] != "tpe"] or trials
+    scores = [trial["score"] for trial in spread]
     return {
-        name: importance([t["parameters"][name] for t in trials], scores, isinstance(dimension, Choices))
+        name: importance([t["parameters"][name] for t in spread], scores, isinstance(dimension, Choices))
         for name, dimension in space.items()
     }
 
@@ -419,10 +423,12 @@ def draw_trials(space: Space, trials: Sequence[Trial]) -> Figure:
         axes.set_axis_off()
     for axes, (name, dimension) in zip(cells, space.items(), strict=False):
         choices = [str(value) for value in dimension.values] if isinstance(dimension, Choices) else None
-        for kind in dict.fromkeys(trial["search"] for trial in trials):
+        kinds = list(dict.fromkeys(trial["search"] for trial in trials))
+        for number, kind in enumerate(kinds):
             found = [trial for trial in trials if trial["search"] == kind]
+            beside = 0.12 * (number - (len(kinds) - 1) / 2)
             values = [trial["parameters"][name] for trial in found]
-            x = [choices.index(str(value)) for value in values] if choices else values
+            x = [choices.index(str(value)) + beside for value in values] if choices else values
             y = [100 * trial["score"] for trial in found]
             axes.scatter(x, y, color=COLORS[kind], s=20, alpha=0.8, label=kind)
         if choices:
