@@ -11,7 +11,7 @@ from jaxvision.weights import WeightsError, from_foreign, to_foreign
 from tests.reference import cases
 from train.classification import Config, make_loss_fn
 from train.data.images import Preprocessing
-from train.shared.losses import cross_entropy
+from train.shared.losses import LossConfig, cross_entropy
 
 BUILD = cases.TINY["inception"].build
 IMAGES = np.random.RandomState(0).randint(0, 256, (3, 32, 32, 3)).astype(np.uint8)
@@ -64,7 +64,7 @@ def test_heads_have_variables_from_the_start():
 
 def test_classification_adds_their_losses(trained):
     model, variables, _, (logits, state) = trained
-    config = Config(augment="none", label_smoothing=0.1)
+    config = Config(augment="none", loss=LossConfig(label_smoothing=0.1))
     loss_fn = make_loss_fn(model, Preprocessing((0.0,) * 3, (1.0,) * 3, 32), config)
     model_state = {"batch_stats": variables["batch_stats"]}
     batch = {"image": jnp.asarray(IMAGES), "label": jnp.asarray(LABELS)}

@@ -6,14 +6,24 @@ from typing import get_args, get_type_hints
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from scipy.special import rel_entr
 
 import jaxvision as jv
 from jaxvision.augment import RECIPES, cutmix, mixup
 from jaxvision.initialize import abstract_variables
 from train.classification import Config, create_model, make_loss_fn, mixed
 from train.data.images import Preprocessing
-from train.shared.losses import cross_entropy
+from train.shared.losses import (
+    LossConfig,
+    binary_cross_entropy,
+    cross_entropy,
+    distillation,
+    focal,
+    make_loss,
+    squared_error,
+)
 
 RANDOM = np.random.RandomState(0)
 LOGITS, LABELS = RANDOM.randn(4, 3).astype(np.float32), np.array([0, 2, 1, 1])
@@ -28,6 +38,62 @@ def test_cross_entropy_of_labels_and_of_probabilities():
     probabilities = RANDOM.dirichlet(np.ones(3), 4).astype(np.float32)
     expected = -(probabilities * LOG_PROBABILITIES).sum(1)
     np.testing.assert_allclose(cross_entropy(LOGITS, probabilities), expected, rtol=1e-5)
+
+
+PROBABILITIES = np.exp(LOG_PROBABILITIES)
+TARGETS = np.eye(3, dtype=np.float32)[LABELS]
+
+
+def test_binary_cross_entropy_sums_a_question_for_each_class():
+    answers = 1 / (1 + np.exp(-LOGITS))
+    by_class = lambda targets: -(targets * np.log(answers) + (1 - targets) * np.log(1 - answers)).sum(1)
+    np.testing.assert_allclose(binary_cross_entropy(LOGITS, LABELS), by_class(TARGETS), rtol=1e-5)
+    smooth = by_class(0.9 * TARGETS + 0.1 / 3)
+    np.testing.assert_allclose(binary_cross_entropy(LOGITS, LABELS, 0.1), smooth, rtol=1e-5)
+
+
+def test_focal_loss():
+    p = PROBABILITIES[np.arange(4), LABELS]
+    np.testing.assert_allclose(focal(LOGITS, LABELS, gamma=1.5), -((1 - p) ** 1.5) * np.log(p), rtol=1e-5)
+    np.testing.assert_allclose(focal(LOGITS, LABELS, 0.3, 0.0), cross_entropy(LOGITS, LABELS, 0.3), rtol=1e-5)
+    two = np.stack([LOGITS[:, 0], np.zeros(4, np.float32)], 1)  # a softmax of two is a sigmoid of their difference
+    sigmoid = optax.sigmoid_focal_loss(LOGITS[:, 0], np.ones(4), gamma=2.0)
+    np.testing.assert_allclose(focal(two, np.zeros(4, int)), sigmoid, rtol=1e-5)
+
+
+def test_focal_loss_of_a_sure_answer_has_a_gradient():
+    gradient = jax.grad(lambda logits: focal(logits, np.array([0]), gamma=0.5).sum())(np.float32([[60, 0, 0]]))
+    np.testing.assert_allclose(gradient, np.zeros((1, 3)), atol=1e-6)
+
+
+def test_distillation():
+    teacher = RANDOM.randn(4, 3).astype(np.float32)
+    soft = lambda logits: np.exp(logits / 2.5) / np.exp(logits / 2.5).sum(1, keepdims=True)
+    divergence = rel_entr(soft(teacher), soft(LOGITS)).sum(1)
+    np.testing.assert_allclose(distillation(LOGITS, teacher, 2.5), 2.5**2 * divergence, rtol=1e-4)
+    np.testing.assert_allclose(distillation(teacher, teacher, 2.5), 0, atol=1e-6)
+    gradient = jax.grad(lambda logits: distillation(logits, teacher, 2.5).sum())(LOGITS)
+    np.testing.assert_allclose(gradient, 2.5 * (soft(LOGITS) - soft(teacher)), rtol=1e-4, atol=1e-6)
+    assert not jax.grad(lambda teacher: distillation(LOGITS, teacher, 2.5).sum())(teacher).any()
+
+
+def test_squared_error_is_flat_where_the_answer_is_most_wrong():
+    p = 1 / (1 + np.exp(-LOGITS[:, 0]))
+    np.testing.assert_allclose(squared_error(LOGITS[:, 0], np.ones(4)), (1 - p) ** 2, rtol=1e-5)
+    slope = jax.vmap(jax.grad(lambda logit: squared_error(logit, jnp.float32(1))))(np.float32([-20, 0]))
+    np.testing.assert_allclose(slope, [0, -0.25], atol=1e-8)
+
+
+def test_options_of_the_loss_reach_it():
+    for name, expected in [
+        ("binary", binary_cross_entropy(LOGITS, LABELS, 0.2)),
+        ("focal", focal(LOGITS, LABELS, 0.2, 3.0)),
+    ]:
+        found = make_loss(LossConfig(loss=name, label_smoothing=0.2, focal_gamma=3.0))(LOGITS, LABELS)
+        np.testing.assert_array_equal(found, expected)
+    for options, message in [({"label_smoothing": 1.0}, "--label-smoothing"), ({"focal_gamma": -1.0}, "--focal-gamma")]:
+        with pytest.raises(ValueError, match=message):
+            LossConfig(**options)
 
 
 def test_each_batch_is_mixed_in_one_of_the_ways_asked_for():

@@ -18,12 +18,18 @@ from train.shared.optimizer import OPTIMIZERS, SCHEDULES, OptimizerConfig, kerne
         ("step", {4: 0.5, 10: 1.0, 49: 1.0, 50: 0.1, 74: 0.1, 75: 0.01, 99: 0.01}),
         ("cosine", {9: 1.0, 10: 1.0, 55: 0.5, 32: 0.5 * (1 + np.cos(np.pi * 22 / 90)), 100: 0.0}),
         ("polynomial", {10: 1.0, 55: 0.25, 100: 0.0}),
+        ("onecycle", {0: 0.04, 5: 0.52, 10: 1.0, 55: 0.5 + 2e-6, 100: 4e-6}),
     ],
 )
 def test_schedule(name, expected):
     schedule = make_schedule(OptimizerConfig(schedule=name, learning_rate=1.0, warmup=0.1, power=2.0), 100)
     for step, rate in expected.items():
         np.testing.assert_allclose(schedule(step), rate, atol=1e-6, err_msg=f"step {step}")
+
+
+def test_a_cycle_needs_a_rise():
+    with pytest.raises(ValueError, match=r"--warmup 0.005 is too small"):
+        make_schedule(OptimizerConfig(schedule="onecycle", warmup=0.005), 100)
 
 
 def test_milestones_at_the_same_step_all_count():
@@ -130,3 +136,53 @@ def test_mask():
 def test_bad_options_are_named(option, value, message):
     with pytest.raises(ValueError, match=message):
         OptimizerConfig(**{option: value})
+
+
+def test_groups_of_parameters_have_rates_of_their_own():
+    params = {"backbone": {"conv1": {"kernel": jnp.ones((2, 2))}, "conv2": {"kernel": jnp.ones((2, 2))}},
+              "head": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}  # fmt: skip
+    config = OptimizerConfig(
+        optimizer="sgd", momentum=0.0, weight_decay=0.0, schedule="constant", warmup=0.0, learning_rate=0.5,
+        group_rates=("backbone=0.1", "backbone/conv1=0", "head/bias=2"),
+    )  # fmt: skip
+    optimizer = make_optimizer(config, make_schedule(config, 10))
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    moved = {"backbone": {"conv1": {"kernel": 0.0}, "conv2": {"kernel": -0.05}}, "head": {"kernel": -0.5, "bias": -1.0}}
+    jax.tree.map(lambda update, by: np.testing.assert_allclose(update, by, rtol=1e-6), updates, moved)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_group_moves_as_it_would_alone_at_its_rate(name):
+    params = {
+        "a": {"kernel": jnp.arange(6.0).reshape(2, 3) + 1},
+        "b": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)},
+    }
+    options = {"optimizer": name, "schedule": "constant", "warmup": 0.0, "weight_decay": 0.1}
+
+    def updated(params, **others):
+        config = OptimizerConfig(**options, **others)
+        optimizer = make_optimizer(config, make_schedule(config, 10))
+        return optimizer.update(params, optimizer.init(params), params)[0]
+
+    together = updated(params, learning_rate=0.1, group_rates=("a=0.5",))
+    alone = {
+        group: updated({group: params[group]}, learning_rate=rate)[group] for group, rate in (("a", 0.05), ("b", 0.1))
+    }
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7), together, alone)
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [("head", "must be PATH=FACTOR, got 'head'"), ("head=x", "PATH=FACTOR"), ("head=-1", "factors of 0 or more")],
+)
+def test_groups_that_cannot_be(group, message):
+    with pytest.raises(ValueError, match=message):
+        OptimizerConfig(group_rates=(group,))
+
+
+def test_groups_without_parameters():
+    config = OptimizerConfig(group_rates=("backbone/conv9=0", "head=2"))
+    with pytest.raises(ValueError, match="no parameter is below backbone/conv9; there are backbone/conv1, head/kernel"):
+        make_optimizer(config, optax.constant_schedule(1.0)).init(
+            {"backbone": {"conv1": {"kernel": jnp.ones(2)}}, "head": {"kernel": jnp.ones(2)}}
+        )

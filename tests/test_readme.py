@@ -3,7 +3,8 @@
 import pytest
 
 import jaxvision as jv
-from tests.proofs import BEGIN, END, README, family_table, marks, records
+from tests.proofs import BEGIN, END, README, counts, family_table, marks, records
+from tests.reference import cases
 from tests.reference.families import FAMILIES
 
 
@@ -12,9 +13,20 @@ def tables():
     return README.read_text().partition(f"{BEGIN}\n")[2].partition(f"\n{END}")[0]
 
 
+def counts_there(name):
+    """What the tables say of parameters and multiply-adds."""
+    line = next(line for line in tables().splitlines() if line.startswith(f"|`{name}`|"))
+    return tuple(line.split("|")[2:4])
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.title)
 def test_table_of_a_family_is_the_generated_one(family):
-    assert family_table(family, *records()) in tables(), "run: python -m tests.proofs --write"
+    assert family_table(family, *records(), counts_there) in tables(), "run: python -m tests.proofs --write"
+
+
+@pytest.mark.parametrize("name", cases.others_in_slow_set())
+def test_counts(name):
+    assert counts_there(name) == counts(name)
 
 
 def test_there_is_no_other_table():

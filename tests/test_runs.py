@@ -240,6 +240,10 @@ def classify(monkeypatch, *arguments: object) -> None:
         (["--epochs", "0"], "--epochs must be 1 or more"),
         (["--seed", "-1"], "--seed must be 0 or more"),
         (["--resize", "28"], "--resize 28 is smaller than --image-size 32"),
+        (["--patience", "0"], "--patience must be 1 or more, got 0"),
+        (["--temperature", "0"], "--temperature must be above 0"),
+        (["--teacher-share", "2"], "--teacher-share must be from 0 to 1"),
+        (["--teacher", "nowhere"], "nowhere holds no complete run"),
         (["--workers", "-1"], "--workers must be 0 or more"),
         (["--data", "folder", "--data-dir", "nowhere"], "No such file or directory: 'nowhere'"),
     ],
@@ -249,6 +253,33 @@ def test_bad_options_are_named_before_anything_is_written(arguments, message, tm
         classify(monkeypatch, *arguments, "--run-dir", tmp_path / "run")
     assert message in " ".join(f"{stop.value} {capsys.readouterr().err}".split()).replace(" │ │ ", " ")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_stalls_ends_early_and_once(tmp_path, capsys, monkeypatch):
+    """Where nothing is learnt, every accuracy is the first one."""
+    arguments = [*SHORT, "--learning-rate", "0", "--patience", "2", "--devices", "1", "--run-dir", tmp_path / "run"]
+    classify(monkeypatch, *arguments)
+    assert "stopped early, after step 96: --patience 2" in capsys.readouterr().out
+    assert [record["step"] for record in records(tmp_path / "run") if "val/accuracy" in record] == [32, 64, 96]
+    (tmp_path / "run" / "result.json").unlink()  # as if it had been killed before
+    classify(monkeypatch, *arguments)
+    assert "going on after step 96 of 128\nstopped early, after step 96" in capsys.readouterr().out
+
+
+def test_a_student_learns_from_a_run(run_dir, tmp_path, monkeypatch):
+    """From the teacher alone, which is not told the labels of its own mistakes."""
+    options = ["--teacher", run_dir, "--teacher-share", "1", "--devices", "1"]
+    classify(monkeypatch, *SHORT, *options, "--run-dir", tmp_path / "student")
+    result = json.loads((tmp_path / "student" / "result.json").read_text())
+    assert result["test_accuracy"] > 0.8
+    logged = records(tmp_path / "student")[-1]
+    assert logged["train/loss"] < records(tmp_path / "student")[0]["train/loss"] / 2
+
+
+def test_a_teacher_of_other_images_is_refused(run_dir, folder_run, images, monkeypatch, tmp_path):
+    arguments = ["--data", "folder", "--data-dir", images, "--model", "resnet8", "--teacher", run_dir]
+    with pytest.raises(SystemExit, match=f"--teacher {run_dir} was trained with other classes"):
+        classify(monkeypatch, *arguments, "--batch-size", "8", "--run-dir", tmp_path / "run")
 
 
 def test_a_complete_run_is_not_run_again(run_dir, capsys, monkeypatch):

@@ -48,6 +48,10 @@ def test_spaces_are_read():
     rates = [1e-4, 1e-3, 1e-2, 1e-1]
     expected = [{"learning_rate": rate, "batch_size": size} for rate, size in itertools.product(rates, (16, 32))]
     assert grid(space, 4) == expected
+    kinds = sweep.searchable()
+    found = [kinds[name] for name in ("clip_norm", "batch_size", "optimizer", "loss", "temperature")]
+    assert found == [float, int, str, str, float]
+    assert not {"seed", "data_dir", "group_rates", "milestones", "nesterov", "weights", "reading"} & kinds.keys()
 
 
 @pytest.mark.parametrize(
@@ -79,6 +83,7 @@ def test_spaces_that_cannot_be_read_are_named(text, message):
         ({"space": ("epochs=1,2", "epochs=3,4")}, "each once"),
         ({"search": ("grid",), "trials": 7}, "the grid has 8 points, more than --trials 7"),
         ({"search": ("grid", "grid")}, "--search must name searches, each once, got grid grid"),
+        ({"training": classification.Config(patience=3)}, "--patience ends the run of one classifier"),
         ({"subset": 0.0}, "--subset must be above 0 and at most 1, got 0.0"),
     ],
 )
@@ -229,7 +234,7 @@ def test_trials_score_what_runs_of_their_own_do(tmp_path, capsys):
 def test_the_command_line_is_that_of_the_config():
     config = sweep.configure(
         classification.Config(model="resnet8", norm_momentum=0.8),
-        {"learning_rate": 0.000123, "weight_decay": 0.0, "batch_size": 64, "optimizer": "sgd", "augment": "none"},
+        {"learning_rate": 0.000123, "weight_decay": 0.0, "batch_size": 64, "optimizer": "sgd", "loss": "focal"},
     )
     config = dataclasses.replace(
         config, optimizer=dataclasses.replace(config.optimizer, ema=None, nesterov=True, milestones=(0.3, 0.6))

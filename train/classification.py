@@ -14,11 +14,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import tyro
 from matplotlib.figure import Figure
 
 import jaxvision as jv
 from jaxvision.augment import cutmix, mixup, random_affine, random_crop, recipe
+from train import transfer
 from train.data import load_images
 from train.data.image_files import BadImagesError, FileSplit, ReadingConfig
 from train.data.images import ImageSet, LabelledImages, Preprocessing, Split, center_crop
@@ -27,16 +29,18 @@ from train.shared.checkpoint import CheckpointError, Checkpoints
 from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.first_layer import first_convolution
 from train.shared.loop import NonFiniteLossError, fit
-from train.shared.losses import cross_entropy
+from train.shared.losses import DistillationConfig, LossConfig, cross_entropy, distillation, make_loss
 from train.shared.machine import machine
 from train.shared.mesh import PMAP_AXIS, Compilation, batch_sharding, check_batch_size, make_mesh
-from train.shared.metrics import MetricsLog, read_metrics
+from train.shared.metrics import MetricsLog, read_metrics, records_since_best
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
 from train.shared.run import RunError, check_run, exit_on, start_run, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step, means
 from train.shared.views import Views, over_views
+from train.trained import TrainedClassifier, read_trained
+from train.transfer import TransferConfig
 
 RUN_ERRORS = (RunError, CheckpointError, NonFiniteLossError, BadImagesError, OSError)
 """What can end a run and says what to do."""
@@ -66,8 +70,6 @@ class Config:
     """Images are mixed in pairs, with shares from Beta(x, x); 0 for not."""
     cutmix: float = 0.0
     """Boxes are pasted from one image into another, of areas from Beta(x, x); 0 for not."""
-    label_smoothing: float = 0.05
-    """Share of the target probability spread over all classes."""
     norm_momentum: float | None = None
     """Share of BatchNorm's running statistics kept at each step; by default as the model has it."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -76,6 +78,8 @@ class Config:
     """Of initial parameters, data order and augmentation."""
     evaluate_every: int = 5
     """Epochs between evaluations on the validation split, each followed by a checkpoint."""
+    patience: int | None = None
+    """Evaluations in a row without a new best validation accuracy after which the run ends; None for never."""
     max_nonfinite: int = 10
     """Steps in a row with a loss that is not finite before the run stops; each such step is skipped."""
     devices: int | None = None
@@ -88,6 +92,12 @@ class Config:
     """Directory of the run; by default runs/<model>-<data>-<seed>. An unfinished run in it is gone on with."""
     reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
     """Options of reading a folder."""
+    transfer: TransferConfig = dataclasses.field(default_factory=TransferConfig)
+    """Options of what training starts from."""
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    """Options of the loss."""
+    distillation: DistillationConfig = dataclasses.field(default_factory=DistillationConfig)
+    """Options of learning from another model."""
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     """Options of the optimizer."""
 
@@ -109,8 +119,8 @@ class Config:
                 raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}")
         if self.norm_momentum is not None and not 0 <= self.norm_momentum < 1:
             raise ValueError(f"--norm-momentum must be from 0 to below 1, got {self.norm_momentum}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"--label-smoothing must be from 0 to below 1, got {self.label_smoothing}")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"--patience must be 1 or more, got {self.patience}")
 
     @property
     def decoded_size(self) -> int:
@@ -123,8 +133,12 @@ class Config:
         return self.run_dir or Path("runs", f"{self.model}-{self.data}-{self.seed}")
 
 
-def make_loss_fn(model: nn.Module, preprocessing: Preprocessing, config: Config) -> Callable:
+def make_loss_fn(
+    model: nn.Module, preprocessing: Preprocessing, config: Config, teacher: TrainedClassifier | None = None
+) -> Callable:
     """Returns the loss of a batch `{"image": uint8 [B, H, W, C], "label": int [B]}` (see `make_train_step`)."""
+
+    loss_of = make_loss(config.loss)
 
     def loss_fn(params, model_state, batch, rng, step):
         del step
@@ -146,8 +160,11 @@ def make_loss_fn(model: nn.Module, preprocessing: Preprocessing, config: Config)
             rngs={"dropout": dropout_key},
         )
         auxiliary = jax.tree.leaves(model_state.pop("auxiliary", {}))
-        losses = [cross_entropy(output, labels, config.label_smoothing) for output in (logits, *auxiliary)]
+        losses = [loss_of(output, labels) for output in (logits, *auxiliary)]
         loss = losses[0] + model.auxiliary_weight * sum(losses[1:])
+        if teacher is not None:
+            told = distillation(logits, teacher.logits(images), config.distillation.temperature)
+            loss = loss + config.distillation.teacher_share * (told - loss)
         correct = logits.argmax(-1) == batch["label"]
         count = jnp.float32(len(loss))
         return (loss.sum(), count), (model_state, {"accuracy": correct.sum(dtype=jnp.float32)})
@@ -218,6 +235,7 @@ class Task:
     model: nn.Module
     preprocessing: Preprocessing
     evaluator: Evaluator
+    teacher: TrainedClassifier | None
 
 
 @dataclasses.dataclass
@@ -229,7 +247,7 @@ class Experiment:
     preprocessing: Preprocessing
     evaluator: Evaluator
     order: ShuffledOrder
-    schedule: Callable
+    schedule: optax.Schedule
     advance: Callable
     state: TrainState
 
@@ -240,7 +258,7 @@ class Experiment:
 
 
 def prepare(config: Config, views: Views | None = None) -> Task:
-    """Loads the data and makes the model.
+    """Loads the data and makes the model; `views` are those of the evaluator.
 
     Raises:
         ValueError: an option that cannot be; the message names it.
@@ -248,15 +266,26 @@ def prepare(config: Config, views: Views | None = None) -> Task:
     mesh = make_mesh(config.devices, config.fsdp)
     check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
     data = load_images(config.data, config.data_dir, config.decoded_size, config.reading)
-    mean, std = (tuple(map(float, value)) for value in data.statistics())
+    own_statistics = lambda: tuple(tuple(map(float, value)) for value in data.statistics())
+    mean, std = transfer.statistics(config.transfer, config.model) or own_statistics()
+    if len(mean) != data.shape[-1]:
+        raise ValueError(
+            f"--weights {config.transfer.weights} are for images of {len(mean)} channels, --data {config.data} has "
+            f"{data.shape[-1]}"
+        )
     preprocessing = Preprocessing(mean, std, config.image_size)
     model = create_model(config, len(data.classes), (config.image_size, config.image_size, data.shape[-1]))
     evaluator = Evaluator(model, preprocessing, -(-256 // mesh.size) * mesh.size, mesh, views)
-    return Task(mesh, data, model, preprocessing, evaluator)
+    return Task(mesh, data, model, preprocessing, evaluator, read_teacher(config, data))
 
 
-def build(config: Config, views: Views | None = None) -> Experiment:
-    """Makes what a config asks for; `views` are those of its evaluator.
+def build(config: Config, schedule: optax.Schedule | None = None, views: Views | None = None) -> Experiment:
+    """Makes what a config asks for.
+
+    Args:
+        config: the options.
+        schedule: the learning rate by step, in place of the config's.
+        views: those of the evaluator.
 
     Raises:
         ValueError: an option that cannot be; the message names it.
@@ -264,11 +293,11 @@ def build(config: Config, views: Views | None = None) -> Experiment:
     task = prepare(config, views)
     mesh, data, model, preprocessing = task.mesh, task.data, task.model, task.preprocessing
     order = ShuffledOrder(len(data.train), config.batch_size, config.seed)
-    schedule = make_schedule(config.optimizer, config.epochs * order.steps_per_epoch)
+    schedule = schedule or make_schedule(config.optimizer, config.epochs * order.steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
     decay = config.optimizer.ema
     train_step = make_train_step(
-        make_loss_fn(model, preprocessing, config),
+        make_loss_fn(model, preprocessing, config, task.teacher),
         optimizer,
         accumulate=config.optimizer.accumulate,
         after_update=ema(decay) if decay else None,
@@ -276,7 +305,8 @@ def build(config: Config, views: Views | None = None) -> Experiment:
         axis_name=PMAP_AXIS if config.compile == "pmap" else None,
     )
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
-    state = create_state(jv.init(model, init_key), optimizer, run_key, average=decay is not None)
+    variables = transfer.initial_variables(config.transfer, config.model, model, init_key)
+    state = create_state(variables, optimizer, run_key, average=decay is not None)
     if isinstance(data.train, Split):
         arrays = {"image": data.train.images, "label": data.train.labels}
         advance, state = resident(train_step, arrays, order, state, mesh, compilation=config.compile)
@@ -284,6 +314,26 @@ def build(config: Config, views: Views | None = None) -> Experiment:
         batches = lambda start: data.train.batches(order, start, config.epochs * order.steps_per_epoch)
         advance, state = streaming(train_step, batches, state, mesh, compilation=config.compile)
     return Experiment(data, model, preprocessing, task.evaluator, order, schedule, advance, state)
+
+
+def read_teacher(config: Config, data: ImageSet) -> TrainedClassifier | None:
+    """Reads the teacher, if there is one, and checks that it knows the data.
+
+    Raises:
+        RunError: its run is not complete, or a file of it is damaged.
+        ValueError: it was trained on other classes or channels.
+    """
+    if (directory := config.distillation.teacher) is None:
+        return None
+    teacher = read_trained(directory)
+    for name, there, here in [
+        ("classes", tuple(teacher.classes), tuple(data.classes)),
+        ("channels", teacher.channels, data.shape[-1]),
+        ("image size", teacher.preprocessing.image_size, config.image_size),
+    ]:
+        if there != here:
+            raise ValueError(f"--teacher {directory} was trained with other {name}: {there}, the data has {here}")
+    return teacher
 
 
 def create_model(config: Config, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
@@ -318,6 +368,7 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         CheckpointError, NonFiniteLossError: see `fit`.
     """
     directory, steps = config.directory, config.epochs * experiment.order.steps_per_epoch
+    evaluations_since_best = lambda: records_since_best(read_metrics(directory / "metrics.jsonl"), "val/accuracy")
     begun = time.perf_counter()
     checkpoints = Checkpoints(directory / "checkpoints", best="val/accuracy")
     start, state = checkpoints.restore_latest(experiment.state) or (0, experiment.state)
@@ -338,15 +389,30 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
             log=log,
             progress=bar,
             max_nonfinite=config.max_nonfinite,
+            is_stalled=lambda: config.patience is not None and evaluations_since_best() >= config.patience,
         )
+    if int(state.step) < steps:
+        print(f"stopped early, after step {int(state.step)}: --patience {config.patience}")
     best, state = checkpoints.restore_best(state)
     checkpoints.close()
     write_json(directory / "machine.json", {**machine(), "from_step": start, "seconds": time.perf_counter() - begun})
-    return conclude(config, experiment, state.variables, best)
+    return conclude(config, experiment, state.variables, best, {"best step": f"{best:,} of {steps:,}"})
 
 
-def conclude(config: Config, experiment: Experiment, variables: Any, step: int) -> dict[str, Any]:
-    """Scores the best state on the test split, and writes its weights, the report, and the result last."""
+def conclude(
+    config: Config, experiment: Experiment, variables: Any, step: int, about: dict[str, str]
+) -> dict[str, Any]:
+    """Scores the best state on the test split, and writes its weights, the report, and the result last.
+
+    Args:
+        config, experiment: of the run.
+        variables: of the best state.
+        step: at which it was.
+        about: what the report says beside the scores.
+
+    Returns:
+        The scores, as in `result.json`.
+    """
     directory, data = config.directory, experiment.data
     scores, _, _ = experiment.evaluator(variables, data.val)
     test_scores, probabilities, labels = experiment.evaluator(variables, data.test)
@@ -364,7 +430,7 @@ def conclude(config: Config, experiment: Experiment, variables: Any, step: int) 
         summary={
             "test accuracy": f"{test_scores['accuracy']:.2%}",
             "validation accuracy": f"{scores['accuracy']:.2%}",
-            "best step": f"{step:,} of {config.epochs * experiment.order.steps_per_epoch:,}",
+            **about,
         },
         config=to_json(config),
         records=records,

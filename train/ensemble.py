@@ -36,7 +36,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxvision as jv
-from train import classification
+from train import classification, transfer
 from train.data.image_files import FileSplit
 from train.data.images import LabelledImages, Split
 from train.shared import report
@@ -85,6 +85,8 @@ class Config:
             raise ValueError(f"--swa-start must be between 0 and 1, got {self.swa_start}")
         if not 0 < self.swa_rate <= 1:
             raise ValueError(f"--swa-rate must be above 0 and at most 1, got {self.swa_rate}")
+        if self.training.patience is not None:
+            raise ValueError("--patience ends the run of one classifier: members are trained to the end")
         if self.method == "snapshots" and self.training.epochs % self.members:
             raise ValueError(f"--epochs {self.training.epochs} is not a multiple of --members {self.members} snapshots")
         if self.method != "seeds" and self.training.optimizer.schedule != "cosine":
@@ -192,7 +194,7 @@ def build(config: Config) -> Experiment:
     steps_per_epoch = orders[0].steps_per_epoch
     schedule, after_update = rules(config, steps_per_epoch)
     optimizer = make_optimizer(training.optimizer, schedule)
-    loss_fn = classification.make_loss_fn(task.model, task.preprocessing, training)
+    loss_fn = classification.make_loss_fn(task.model, task.preprocessing, training, task.teacher)
     train_step = make_train_step(
         loss_fn,
         optimizer,
@@ -222,7 +224,9 @@ def initial_state(config: Config, model: Any, optimizer: optax.GradientTransform
     init_key, run_key = jax.random.split(jax.random.key(seed))
     decay = config.training.optimizer.ema
     averaged = config.method == "seeds" and decay is not None
-    state = create_state(jv.init(model, init_key), optimizer, run_key, average=averaged)
+    training = config.training
+    variables = transfer.initial_variables(training.transfer, training.model, model, init_key)
+    state = create_state(variables, optimizer, run_key, average=averaged)
     if config.method != "swa":
         return state
     copy = lambda: jax.tree.map(jnp.copy, state.variables)

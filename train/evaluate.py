@@ -53,7 +53,7 @@ def evaluate(options: Options) -> dict[str, float | int | str]:
     if not directory.is_dir():
         raise RunError(f"{options.run_dir} has no checkpoints yet")
     views = Views("mirror" in options.views, options.shift if "shifts" in options.views else 0)
-    experiment = build(config, views if options.views else None)
+    experiment = build(config, views=views if options.views else None)
     checkpoints = Checkpoints(directory, best="val/accuracy", write=False)
     step = checkpoints.best_step() if options.checkpoint == "best" else checkpoints.latest_step()
     state = checkpoints.restore(step, experiment.state)

@@ -18,9 +18,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-import jaxvision as jv
-from train.data.images import Preprocessing, find_images, read_image
-from train.shared.run import RunError, exit_on, read_json
+from train.data.images import find_images, read_image
+from train.shared.run import RunError, exit_on
+from train.trained import read_trained
 
 BATCH_SIZE = 64
 
@@ -48,27 +48,18 @@ class Classifier:
         Raises:
             RunError: the run is not complete, or a file of it is damaged.
         """
-        if not (run_dir / "result.json").exists():
-            raise RunError(f"{run_dir} holds no complete run (no result.json): train to the end first")
-        about = read_json(run_dir / "model.json")
-        try:
-            self.classes, self.channels, self.size = about["classes"], about["in_channels"], about["resize"]
-            preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]), about["image_size"])
-            name, dtype = about["model"], jnp.dtype(about["precision"])
-        except KeyError as error:
-            raise RunError(f"{run_dir / 'model.json'} lacks {error}") from error
-        model = jv.create_model(name, num_classes=len(self.classes), in_channels=self.channels, dtype=dtype)
-        self._variables = jv.load_weights(model, run_dir / "weights.safetensors")
+        self._trained = trained = read_trained(run_dir)
+        self.classes, self.channels, self.size = trained.classes, trained.channels, trained.size
 
         def probabilities(variables, images):
-            logits = model.apply(variables, preprocessing(images), train=False)
+            logits = trained.model.apply(variables, trained.preprocessing(images), train=False)
             return jax.nn.softmax(logits.astype(jnp.float32))
 
         self._probabilities = jax.jit(probabilities)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns the probabilities [N, K] of images uint8 [N, size, size, channels]."""
-        return np.asarray(self._probabilities(self._variables, jnp.asarray(images)))
+        return np.asarray(self._probabilities(self._trained.variables, jnp.asarray(images)))
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:

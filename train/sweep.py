@@ -36,13 +36,13 @@ from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 
-import jaxvision as jv
-from train import classification
+from train import classification, transfer
 from train.data.images import Split, stratified_split
 from train.shared import report
 from train.shared.feed import Advance, ShuffledOrder, resident, streaming
 from train.shared.figures import BLUE, GREEN, GREY, ORANGE, STYLE, WIDTH
 from train.shared.files import write_atomically
+from train.shared.losses import DistillationConfig, LossConfig
 from train.shared.mesh import check_batch_size, replicated
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
@@ -53,7 +53,19 @@ from train.shared.step import make_train_step
 
 MOST_PROGRAMS = 8  # kept compiled
 TRACED = ("learning_rate", "weight_decay")
-FIXED = FREE | {"data", "data_dir", "image_size", "resize", "seed", "evaluate_every", "max_nonfinite", "compile"}
+FIXED = FREE | {
+    "data",
+    "data_dir",
+    "image_size",
+    "resize",
+    "seed",
+    "evaluate_every",
+    "max_nonfinite",
+    "compile",
+    "patience",
+}
+GROUPS = {"optimizer": OptimizerConfig, "loss": LossConfig, "distillation": DistillationConfig}
+"""Groups of options that can be searched, by their names in the config; a rule in a group may have the same name."""
 COLORS = {"grid": ORANGE, "random": BLUE, "tpe": GREEN}
 
 Search = Literal["grid", "random", "tpe"]
@@ -93,6 +105,8 @@ class Config:
             raise ValueError(f"--subset must be above 0 and at most 1, got {self.subset}")
         if not self.search or len(set(self.search)) < len(self.search):
             raise ValueError(f"--search must name searches, each once, got {' '.join(self.search) or 'none'}")
+        if self.training.patience is not None:
+            raise ValueError("--patience ends the run of one classifier: trials are trained to the end")
         if self.training.compile != "jit":
             raise ValueError("--compile must be jit: trials are trained at once by vmap")
         for point in grid(self.dimensions, 2):
@@ -118,36 +132,39 @@ class Config:
         return self.training.run_dir or Path(f"{self.training.directory}-sweep")
 
 
+def option_types() -> dict[str, Any]:
+    """Returns the type of each option, those of the groups too."""
+    hints = map(typing.get_type_hints, (classification.Config, *GROUPS.values()))
+    return {name: hint for group in hints for name, hint in group.items()}
+
+
 def searchable() -> dict[str, type]:
     """Returns the options that can be searched and their types: numbers and names."""
-    hints = typing.get_type_hints(classification.Config) | typing.get_type_hints(OptimizerConfig)
-    kinds = {name: _kind(hint) for name, hint in hints.items() if name not in FIXED}
+    kinds = {name: _kind(hint) for name, hint in option_types().items() if name not in FIXED}
     return {name: kind for name, kind in kinds.items() if kind}
 
 
 def _kind(hint: Any) -> type | None:
     if typing.get_origin(hint) is Literal:
         return str
-    plain = [kind for kind in typing.get_args(hint) or (hint,) if kind is not types.NoneType]
-    return plain[0] if plain[0] in (int, float, str) else None
+    plain = [kind for kind in (int, float, str) if hint in (kind, kind | None)]
+    return plain[0] if plain else None
 
 
 def configure(config: classification.Config, parameters: Parameters) -> classification.Config:
-    """Returns a config with other values of some options, those of the optimizer too.
+    """Returns a config with other values of some options, those of its groups too.
 
     Raises:
         ValueError: a value that cannot be.
     """
-    hints = typing.get_type_hints(classification.Config) | typing.get_type_hints(OptimizerConfig)
+    hints, changed, left = option_types(), {}, dict(parameters)
     for name, value in parameters.items():
         if typing.get_origin(hints[name]) is Literal and value not in typing.get_args(hints[name]):
             raise ValueError(f"--{name.replace('_', '-')} must be one of {typing.get_args(hints[name])}, got {value}")
-    # The name `optimizer` is that of the rule, not of the group of options that it is in.
-    rule = {field.name for field in dataclasses.fields(OptimizerConfig)} & parameters.keys()
-    optimizer = dataclasses.replace(config.optimizer, **{name: parameters[name] for name in rule})
-    return dataclasses.replace(
-        config, **{name: value for name, value in parameters.items() if name not in rule}, optimizer=optimizer
-    )
+    for group, kind in GROUPS.items():
+        names = {field.name for field in dataclasses.fields(kind)} & left.keys()
+        changed[group] = dataclasses.replace(getattr(config, group), **{name: left.pop(name) for name in names})
+    return dataclasses.replace(config, **changed, **left)
 
 
 def command_line(config: classification.Config) -> str:
@@ -203,7 +220,8 @@ class Objective:
         if key not in self._models:
             shape = (config.image_size, config.image_size, data.shape[-1])
             model = classification.create_model(config, len(data.classes), shape)
-            self._models[key] = model, jv.init(model, jax.random.split(jax.random.key(config.seed))[0])
+            init_key = jax.random.split(jax.random.key(config.seed))[0]
+            self._models[key] = model, transfer.initial_variables(config.transfer, config.model, model, init_key)
         return self._models[key]
 
     def __call__(self, configs: Sequence[classification.Config]) -> list[tuple[float, float]]:
@@ -222,7 +240,7 @@ class Objective:
         order = ShuffledOrder(len(self._subset), config.batch_size, config.seed)
         steps = config.epochs * order.steps_per_epoch
         train_step = make_train_step(
-            classification.make_loss_fn(model, task.preprocessing, config),
+            classification.make_loss_fn(model, task.preprocessing, config, task.teacher),
             traced_optimizer(config.optimizer, steps),
             accumulate=config.optimizer.accumulate,
             after_update=ema(config.optimizer.ema) if config.optimizer.ema else None,

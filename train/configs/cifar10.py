@@ -19,6 +19,7 @@ import tyro
 
 from train import classification
 from train.configs.scores import record
+from train.shared.losses import LossConfig
 from train.shared.optimizer import OptimizerConfig
 from train.shared.run import exit_on, read_json
 
@@ -29,7 +30,7 @@ PAPER = classification.Config(
     epochs=182,
     batch_size=128,
     augment="crop-flip",
-    label_smoothing=0.0,
+    loss=LossConfig(label_smoothing=0.0),
     optimizer=OptimizerConfig(
         optimizer="sgd", learning_rate=0.1, schedule="step", warmup=0.0, weight_decay=1e-4, ema=None
     ),

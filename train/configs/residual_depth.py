@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from train import classification
 from train.shared.figures import BLUE, GREEN, ORANGE, STYLE, WIDTH
 from train.shared.files import write_atomically
+from train.shared.losses import LossConfig
 from train.shared.metrics import Record, read_metrics
 from train.shared.optimizer import OptimizerConfig
 from train.shared.run import exit_on
@@ -32,7 +33,7 @@ CONFIG = classification.Config(
     epochs=40,
     batch_size=64,
     augment="none",
-    label_smoothing=0.0,
+    loss=LossConfig(label_smoothing=0.0),
     evaluate_every=10,
     devices=1,
     optimizer=OptimizerConfig(

@@ -37,6 +37,7 @@ def fit(
     log: MetricsLog,
     progress: Progress,
     max_nonfinite: int,
+    is_stalled: Callable[[], bool] = lambda: False,
 ) -> TrainState:
     """Trains from the state's step to `total_steps`.
 
@@ -48,6 +49,7 @@ def fit(
         schedule: the learning rate, to log it.
         checkpoints, log, progress: where all of it goes.
         max_nonfinite: that of the training step.
+        is_stalled: whether to end before that; asked before the first step and after each record of the log.
 
     Returns:
         The state after the last step.
@@ -59,7 +61,7 @@ def fit(
     """
     step = int(np.max(state.step))  # states stacked for `vmap` are all at the same step
     with _failing_writes_explained(checkpoints), _signals() as received:
-        while step < total_steps:
+        while step < total_steps and not is_stalled():
             start, begun = step, time.perf_counter()
             step = min(total_steps, *(start - start % every + every for every in (log_every, evaluate_every)))
             state, totals = advance(state, start, step)

@@ -7,6 +7,7 @@ A record is one JSON object on a line of `metrics.jsonl`: `step`, `epoch`, and n
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,12 @@ def read_metrics(path: Path) -> list[Record]:
         ValueError: another line is damaged.
     """
     return [{name: math.nan if x is None else x for name, x in record.items()} for _, record in _lines(path)]
+
+
+def records_since_best(records: Sequence[Record], metric: str) -> int:
+    """Counts the records with a metric after the first that has its highest value; NaN is lower than any number."""
+    values = [-math.inf if math.isnan(value := record[metric]) else value for record in records if metric in record]
+    return len(values) - 1 - values.index(max(values)) if values else 0
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:

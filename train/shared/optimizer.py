@@ -2,11 +2,13 @@
 
 import collections
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from optax import contrib
 
 
@@ -18,10 +20,10 @@ class OptimizerConfig:
     """Rule of the update."""
     learning_rate: float = 3e-3
     """Highest learning rate, reached after the warm-up."""
-    schedule: Literal["constant", "step", "cosine", "polynomial"] = "cosine"
-    """Shape of the learning rate after the warm-up."""
+    schedule: Literal["constant", "step", "cosine", "polynomial", "onecycle"] = "cosine"
+    """Shape of the learning rate after the warm-up; onecycle has its own: up from 1/25 and down, by cosines."""
     warmup: float = 0.05
-    """Share of the run over which the learning rate rises linearly from zero."""
+    """Share of the run over which the learning rate rises: linearly from zero, but for onecycle."""
     milestones: tuple[float, ...] = (0.5, 0.75)
     """step: shares of the run after which the learning rate is multiplied by `step_factor`."""
     step_factor: float = 0.1
@@ -35,6 +37,9 @@ class OptimizerConfig:
     """sgd, lars, rmsprop: momentum."""
     nesterov: bool = False
     """sgd, lars, rmsprop: Nesterov's momentum."""
+    group_rates: tuple[str, ...] = ()
+    """PATH=FACTOR: of the learning rate of all parameters below a path, such as backbone=0.1 backbone/conv1=0; the
+    longest path counts, and 0 keeps parameters as they are."""
     clip_norm: float | None = None
     """Largest global norm of the gradient."""
     accumulate: int = 1
@@ -59,11 +64,12 @@ class OptimizerConfig:
         ]:
             if not valid:
                 raise ValueError(f"--{name.replace('_', '-')} must be {expected}, got {getattr(self, name)}")
+        group_factors(self)
 
 
 def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     """Returns the learning rate as a function of the step."""
-    warmup = round(config.warmup * total_steps)
+    warmup = 0 if config.schedule == "onecycle" else round(config.warmup * total_steps)
     after = SCHEDULES[config.schedule](config, total_steps, warmup)
     if warmup == 0:
         return after
@@ -90,13 +96,64 @@ def _polynomial(config: OptimizerConfig, total: int, warmup: int) -> optax.Sched
     return optax.polynomial_schedule(config.learning_rate, 0.0, config.power, max(total - warmup, 1))
 
 
-SCHEDULES = {"constant": _constant, "step": _step, "cosine": _cosine, "polynomial": _polynomial}
+def _onecycle(config: OptimizerConfig, total: int, warmup: int) -> optax.Schedule:
+    """Rises and falls by half cosines, https://arxiv.org/abs/1708.07120, between the rates of PyTorch's OneCycleLR."""
+    del warmup
+    if int(config.warmup * total) < 1:
+        raise ValueError(f"--schedule onecycle rises for a share of the run: --warmup {config.warmup} is too small")
+    return optax.cosine_onecycle_schedule(total, config.learning_rate, config.warmup, 25.0, 1e4)
+
+
+SCHEDULES = {"constant": _constant, "step": _step, "cosine": _cosine, "polynomial": _polynomial, "onecycle": _onecycle}
 
 
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Returns the update rule of a config, clipping first."""
-    rule = OPTIMIZERS[config.optimizer](config, schedule)
+    rule = _by_group(config, schedule) if config.group_rates else OPTIMIZERS[config.optimizer](config, schedule)
     return rule if config.clip_norm is None else optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+
+
+def group_factors(config: OptimizerConfig) -> dict[str, float]:
+    """Returns the factor of the learning rate below each path of `--group-rates`.
+
+    Raises:
+        ValueError: one of them is not PATH=FACTOR, with a factor of 0 or more.
+    """
+    factors = {}
+    for group in config.group_rates:
+        path, _, factor = group.partition("=")
+        try:
+            factors[path.strip("/")] = float(factor)
+        except ValueError:
+            raise ValueError(f"--group-rates must be PATH=FACTOR, got {group!r}") from None
+        if not 0 <= factors[path.strip("/")] < math.inf:
+            raise ValueError(f"--group-rates must have factors of 0 or more, got {group!r}")
+    return factors
+
+
+def _by_group(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Gives each group of parameters a rule of its own, at its own rate."""
+    factors = group_factors(config)
+    scaled = lambda factor: lambda step: factor * schedule(step)
+    rules = {
+        str(factor): OPTIMIZERS[config.optimizer](config, scaled(factor)) if factor else optax.set_to_zero()
+        for factor in {1.0, *factors.values()}
+    }
+
+    return optax.multi_transform(rules, lambda params: _labels(params, factors))
+
+
+def _labels(params: Any, factors: dict[str, float]) -> Any:
+    """Returns the tree of the parameters' factors, as text: that of the longest path that each is below."""
+    paths = {"/".join(path) for path in flatten_dict(params)}
+    below = lambda group: [path for path in paths if f"{path}/".startswith(f"{group}/")]
+    if strangers := [group for group in factors if not below(group)]:
+        tops = ", ".join(sorted({"/".join(path.split("/")[:2]) for path in paths}))
+        raise ValueError(f"--group-rates: no parameter is below {', '.join(strangers)}; there are {tops}")
+    chosen = dict.fromkeys(paths, "1.0")
+    for group in sorted(factors, key=len):
+        chosen |= dict.fromkeys(below(group), str(factors[group]))
+    return unflatten_dict({tuple(path.split("/")): label for path, label in chosen.items()})
 
 
 def kernels(params: Any) -> Any:

@@ -1,0 +1,63 @@
+"""A trained classifier, as the directory of its run holds it.
+
+Shapes: N images, H height, W width, C channels, K classes.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+import jaxvision as jv
+from train.data.images import Preprocessing
+from train.shared.run import RunError, read_json
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedClassifier:
+    """A model with its weights, and what it was trained with.
+
+    Attributes:
+        name: of the model.
+        model: as `create_model` gives it.
+        variables: its best parameters and statistics.
+        preprocessing: from pixels 0..255 to its input.
+        classes: names of the K classes.
+        channels: C, of the images.
+        size: height and width that images are resized and cut to before the preprocessing.
+    """
+
+    name: str
+    model: nn.Module
+    variables: Any
+    preprocessing: Preprocessing
+    classes: list[str]
+    channels: int
+    size: int
+
+    def logits(self, images: jax.Array) -> jax.Array:  # [N, H, W, C] -> [N, K]
+        """Returns the logits of whole images scaled to 0..1, of any size that the model takes."""
+        return self.model.apply(self.variables, self.preprocessing.normalize(images), train=False)
+
+
+def read_trained(run_dir: Path) -> TrainedClassifier:
+    """Reads what a complete run has written.
+
+    Raises:
+        RunError: the run is not complete, or a file of it is damaged.
+    """
+    if not (run_dir / "result.json").exists():
+        raise RunError(f"{run_dir} holds no complete run (no result.json): train to the end first")
+    about = read_json(run_dir / "model.json")
+    try:
+        classes, channels, size = about["classes"], about["in_channels"], about["resize"]
+        preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]), about["image_size"])
+        name, dtype = about["model"], jnp.dtype(about["precision"])
+    except KeyError as error:
+        raise RunError(f"{run_dir / 'model.json'} lacks {error}") from error
+    model = jv.create_model(name, num_classes=len(classes), in_channels=channels, dtype=dtype)
+    variables = jv.load_weights(model, run_dir / "weights.safetensors")
+    return TrainedClassifier(name, model, variables, preprocessing, classes, channels, size)

@@ -1,0 +1,84 @@
+"""Where training starts from other weights than random ones."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+import jaxvision as jv
+from jaxvision.registry import tagged_name
+from jaxvision.weights.published import PUBLISHED
+from train.shared.run import RunError
+from train.trained import read_trained
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferConfig:
+    """What training starts from."""
+
+    weights: str | None = None
+    """Weights to start from: published (the first that `python -m jaxvision weights MODEL` shows), the directory of a
+    complete run, a file, or hf:OWNER/NAME@REVISION; None for random ones. The head is drawn anew."""
+    keep_head: bool = False
+    """Keep the head of those weights too; they must be of the same number of classes."""
+
+    def __post_init__(self):
+        """Names the option that cannot be.
+
+        Raises:
+            ValueError: a head is to be kept of no weights.
+        """
+        if self.keep_head and self.weights is None:
+            raise ValueError("--keep-head keeps the head of --weights, which are not given")
+
+
+def statistics(config: TransferConfig, name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Returns the mean and the standard deviation of each channel that the weights expect; None where nothing says.
+
+    Args:
+        config: the options.
+        name: of the model.
+
+    Raises:
+        RunError: the directory holds no complete run.
+        ValueError: there are no published weights of the model.
+    """
+    if config.weights is None:
+        return None
+    expected = None
+    if config.weights == "published":
+        expected = jv.preprocessing(name)
+    elif Path(config.weights).is_dir():
+        expected = read_trained(Path(config.weights)).preprocessing
+    return expected and (tuple(expected.mean), tuple(expected.std))
+
+
+def initial_variables(config: TransferConfig, name: str, model: nn.Module, key: jax.Array) -> dict[str, Any]:
+    """Returns the variables that training starts from.
+
+    Args:
+        config: the options.
+        name: of the model.
+        model: as `create_model` gives it.
+        key: of what is drawn, the whole model or its head.
+
+    Raises:
+        ValueError: the weights cannot be read, or do not fit the model (as `jaxvision.weights.WeightsError`).
+        RunError: the directory is that of another model.
+    """
+    if config.weights is None:
+        return jv.init(model, key)
+    new_head = None if config.keep_head else key
+    if config.weights == "published":
+        row = PUBLISHED[tagged_name(name)]
+        if row.options:
+            raise ValueError(f"--weights published: those of {name} are of a model with {row.options}")
+        return jv.load_weights(model, row.source, new_head=new_head, sha256=row.sha256)
+    source = Path(config.weights)
+    if not source.is_dir():
+        return jv.load_weights(model, config.weights, new_head=new_head)
+    if (there := read_trained(source).name) != name:
+        raise RunError(f"--weights {source} is a run of {there}, not of {name}")
+    return jv.load_weights(model, source / "weights.safetensors", new_head=new_head)
