@@ -79,6 +79,7 @@ def test_members_trained_together_equal_members_trained_alone():
         assert_close(ensemble.member(state, k), alone[k])
 
 
+@pytest.mark.slow
 def test_a_member_is_the_run_of_its_seed():
     together = ensemble.build(ensemble.Config(members=2, training=SMALL))
     state, metrics = together.advance(together.state, 0, 3)
