@@ -38,6 +38,7 @@ from train.shared.progress import progress
 from train.shared.run import RunError, check_run, exit_on, start_run, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step, means
+from train.shared.views import Views, over_views
 from train.trained import TrainedClassifier, read_trained
 from train.transfer import TransferConfig
 
@@ -181,13 +182,25 @@ def mixed(key: jax.Array, images: jax.Array, labels: jax.Array, config: Config) 
 
 
 class Evaluator:
-    """Metrics and probabilities over whole splits, the same whatever the batch size and the devices."""
+    """Metrics and probabilities over whole splits, the same whatever the batch size and the devices.
 
-    def __init__(self, model: nn.Module, preprocessing: Preprocessing, batch_size: int, mesh: jax.sharding.Mesh):
-        self._batch_size, self._sharding = batch_size, batch_sharding(mesh)
+    With `views` the probabilities of an image are the mean of those of its views (see `train.shared.views`).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        mesh: jax.sharding.Mesh,
+        views: Views | None = None,
+    ):
+        self.batch_size, self._sharding = batch_size, batch_sharding(mesh)
+        predict = lambda variables, images: model.apply(variables, preprocessing(images), train=False)
+        predict = over_views(predict, views) if views else predict
 
         def evaluate(variables, images, labels, weights):
-            logits = model.apply(variables, preprocessing(images), train=False).astype(jnp.float32)
+            logits = predict(variables, images).astype(jnp.float32)
             probabilities = jax.nn.softmax(logits)
             # Not of bfloat16 logits: XLA may leave their rounding out for one use of them and not for another.
             correct = probabilities.argmax(-1) == labels
@@ -198,7 +211,7 @@ class Evaluator:
 
     def __call__(self, variables: Any, split: LabelledImages) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
         """Returns the mean loss and accuracy over a split, the probabilities [N, K] of its images and their labels."""
-        size, totals, probabilities, seen = self._batch_size, {}, [], []
+        size, totals, probabilities, seen = self.batch_size, {}, [], []
         order = lambda step: np.arange(step * size, min((step + 1) * size, len(split)))
         for batch in split.batches(order, 0, -(-len(split) // size)):
             images, labels = batch["image"], batch["label"]
@@ -211,6 +224,18 @@ class Evaluator:
             probabilities.append(batch_probabilities[: len(labels)])
             seen.append(labels)
         return means(totals), np.concatenate(probabilities), np.concatenate(seen)
+
+
+@dataclasses.dataclass
+class Task:
+    """What there is to learn, and with what model, before anything of training."""
+
+    mesh: jax.sharding.Mesh
+    data: ImageSet
+    model: nn.Module
+    preprocessing: Preprocessing
+    evaluator: Evaluator
+    teacher: TrainedClassifier | None
 
 
 @dataclasses.dataclass
@@ -232,12 +257,8 @@ class Experiment:
         return self.order.steps_per_epoch
 
 
-def build(config: Config, schedule: optax.Schedule | None = None) -> Experiment:
-    """Makes what a config asks for.
-
-    Args:
-        config: the options.
-        schedule: the learning rate by step, in place of the config's.
+def prepare(config: Config, views: Views | None = None) -> Task:
+    """Loads the data and makes the model; `views` are those of the evaluator.
 
     Raises:
         ValueError: an option that cannot be; the message names it.
@@ -245,7 +266,6 @@ def build(config: Config, schedule: optax.Schedule | None = None) -> Experiment:
     mesh = make_mesh(config.devices, config.fsdp)
     check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
     data = load_images(config.data, config.data_dir, config.decoded_size, config.reading)
-    order = ShuffledOrder(len(data.train), config.batch_size, config.seed)
     own_statistics = lambda: tuple(tuple(map(float, value)) for value in data.statistics())
     mean, std = transfer.statistics(config.transfer, config.model) or own_statistics()
     if len(mean) != data.shape[-1]:
@@ -255,11 +275,29 @@ def build(config: Config, schedule: optax.Schedule | None = None) -> Experiment:
         )
     preprocessing = Preprocessing(mean, std, config.image_size)
     model = create_model(config, len(data.classes), (config.image_size, config.image_size, data.shape[-1]))
+    evaluator = Evaluator(model, preprocessing, -(-256 // mesh.size) * mesh.size, mesh, views)
+    return Task(mesh, data, model, preprocessing, evaluator, read_teacher(config, data))
+
+
+def build(config: Config, schedule: optax.Schedule | None = None, views: Views | None = None) -> Experiment:
+    """Makes what a config asks for.
+
+    Args:
+        config: the options.
+        schedule: the learning rate by step, in place of the config's.
+        views: those of the evaluator.
+
+    Raises:
+        ValueError: an option that cannot be; the message names it.
+    """
+    task = prepare(config, views)
+    mesh, data, model, preprocessing = task.mesh, task.data, task.model, task.preprocessing
+    order = ShuffledOrder(len(data.train), config.batch_size, config.seed)
     schedule = schedule or make_schedule(config.optimizer, config.epochs * order.steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
     decay = config.optimizer.ema
     train_step = make_train_step(
-        make_loss_fn(model, preprocessing, config, read_teacher(config, data)),
+        make_loss_fn(model, preprocessing, config, task.teacher),
         optimizer,
         accumulate=config.optimizer.accumulate,
         after_update=ema(decay) if decay else None,
@@ -275,8 +313,7 @@ def build(config: Config, schedule: optax.Schedule | None = None) -> Experiment:
     else:
         batches = lambda start: data.train.batches(order, start, config.epochs * order.steps_per_epoch)
         advance, state = streaming(train_step, batches, state, mesh, compilation=config.compile)
-    evaluator = Evaluator(model, preprocessing, -(-256 // mesh.size) * mesh.size, mesh)
-    return Experiment(data, model, preprocessing, evaluator, order, schedule, advance, state)
+    return Experiment(data, model, preprocessing, task.evaluator, order, schedule, advance, state)
 
 
 def read_teacher(config: Config, data: ImageSet) -> TrainedClassifier | None:
@@ -404,7 +441,7 @@ def conclude(
     return result
 
 
-def describe(config: Config, experiment: Experiment) -> dict[str, Any]:
+def describe(config: Config, experiment: Experiment | Task) -> dict[str, Any]:
     """What `train.predict` needs beside the weights."""
     return {
         "model": config.model,

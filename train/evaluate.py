@@ -11,6 +11,7 @@ from train.classification import Config, build
 from train.data.image_files import BadImagesError
 from train.shared.checkpoint import CheckpointError, Checkpoints
 from train.shared.run import RunError, exit_on, from_json, read_json
+from train.shared.views import Views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,17 @@ class Options:
     """Which split."""
     data_dir: Path | None = None
     """Directory of the data set, if it is not where it was in training."""
+    views: tuple[Literal["mirror", "shifts"], ...] = ()
+    """Score the mean of the probabilities over the mirror image too, over shifted crops, or over both."""
+    shift: int = 2
+    """Pixels by which crops are shifted."""
     json: bool = False
     """Print JSON."""
+
+    def __post_init__(self):
+        """Raises ValueError for a shift that cannot be."""
+        if self.shift < 1:
+            raise ValueError(f"--shift must be 1 or more, got {self.shift}")
 
 
 def evaluate(options: Options) -> dict[str, float | int | str]:
@@ -42,7 +52,9 @@ def evaluate(options: Options) -> dict[str, float | int | str]:
     directory = options.run_dir / "checkpoints"
     if not directory.is_dir():
         raise RunError(f"{options.run_dir} has no checkpoints yet")
-    experiment, checkpoints = build(config), Checkpoints(directory, best="val/accuracy", write=False)
+    views = Views("mirror" in options.views, options.shift if "shifts" in options.views else 0)
+    experiment = build(config, views=views if options.views else None)
+    checkpoints = Checkpoints(directory, best="val/accuracy", write=False)
     step = checkpoints.best_step() if options.checkpoint == "best" else checkpoints.latest_step()
     state = checkpoints.restore(step, experiment.state)
     checkpoints.close()

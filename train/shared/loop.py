@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from train.shared.checkpoint import CheckpointError, Checkpoints
@@ -58,7 +59,7 @@ def fit(
         CheckpointError, RunError: a checkpoint or the log could not be written; they say what is safe on disk.
         SystemExit: SIGINT or SIGTERM came; the state was saved first.
     """
-    step = int(state.step)
+    step = int(np.max(state.step))  # states stacked for `vmap` are all at the same step
     with _failing_writes_explained(checkpoints), _signals() as received:
         while step < total_steps and not is_stalled():
             start, begun = step, time.perf_counter()
@@ -91,7 +92,7 @@ def fit(
 
 def _check_finite(state: TrainState, step: int, limit: int, checkpoints: Checkpoints) -> None:
     """Raises NonFiniteLossError where the steps have stopped, after saving the state from before they went wrong."""
-    if (streak := int(state.nonfinite)) < limit:
+    if (streak := int(np.max(state.nonfinite))) < limit:
         return
     checkpoints.save(step, state.replace(nonfinite=jnp.zeros_like(state.nonfinite)), None)
     checkpoints.finish()

@@ -1,6 +1,6 @@
 """The state of a training run: everything a step reads and writes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -54,6 +54,11 @@ def create_state(
         rng=jax.random.key_data(rng),
         nonfinite=jnp.zeros((), jnp.int32),
     )
+
+
+def stack(states: Sequence[TrainState]) -> TrainState:
+    """Returns one state for `vmap`, the arrays of all along a new first axis."""
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *states)
 
 
 def ema(decay: float) -> Callable[[TrainState], TrainState]:

@@ -1,0 +1,200 @@
+"""Spaces of hyperparameters: how one is written, its grid, draws from it, and what its trials say.
+
+Shapes: N trials.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Value = float | int | str
+Parameters = dict[str, Value]
+MOST_BINS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both among them; whole ones where `integer`."""
+
+    low: float
+    high: float
+    log: bool
+    integer: bool
+
+    def at(self, share: float) -> Value:
+        """Returns the number at a share of the way from low to high, on a logarithmic scale where `log`."""
+        if self.log:
+            value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
+        else:
+            value = self.low + share * (self.high - self.low)
+        return self.rounded(value)
+
+    def rounded(self, value: float) -> Value:
+        """Returns a number with six digits, or a whole one, within the range: what is printed is what is tried."""
+        value = round(value) if self.integer else float(f"{value:.6g}")
+        return min(max(value, self.low), self.high)
+
+    def points(self, count: int) -> list[Value]:
+        """Returns evenly spaced numbers, each once; of a single one, the middle."""
+        shares = np.linspace(0, 1, count) if count > 1 else [0.5]
+        return list(dict.fromkeys(self.at(float(share)) for share in shares))
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """Some values, none before another."""
+
+    values: tuple[Value, ...]
+
+    def at(self, share: float) -> Value:
+        """Returns the value at a share of the way through them."""
+        return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
+
+    def points(self, count: int) -> list[Value]:
+        """Returns all of them."""
+        del count
+        return list(self.values)
+
+
+Dimension = Range | Choices
+Space = Mapping[str, Dimension]
+
+
+def parse(text: str, kinds: Mapping[str, type]) -> tuple[str, Dimension]:
+    """Reads one dimension: `learning_rate=1e-4..1e-1:log`, `mixup=0..0.4` or `batch_size=32,64`.
+
+    Args:
+        text: as above.
+        kinds: the type of each option that can be searched, by name.
+
+    Raises:
+        ValueError: it cannot be read; the message says what is wrong with it.
+    """
+    name, equals, values = text.partition("=")
+    if not equals or not values:
+        raise ValueError(f"--space {text}: expected name=low..high, name=low..high:log or name=value,value,...")
+    if name not in kinds:
+        raise ValueError(f"--space {text}: {name} cannot be searched; what can: {', '.join(sorted(kinds))}")
+    if ".." in values:
+        return name, _range(text, values, kinds[name])
+    choices = tuple(_value(text, value, kinds[name]) for value in values.split(","))
+    if len(set(choices)) < len(choices):
+        raise ValueError(f"--space {text} names a value twice")
+    return name, Choices(choices)
+
+
+def _range(text: str, values: str, kind: type) -> Range:
+    if kind is str:
+        raise ValueError(f"--space {text}: not a number, so name its values: name=value,value,...")
+    ends, _, scale = values.partition(":")
+    low, high = (_value(text, end, kind) for end in ends.split("..", 1))
+    if scale not in ("", "log"):
+        raise ValueError(f"--space {text}: the scale can be log, got {scale}")
+    if not low < high or (scale and low <= 0):
+        raise ValueError(f"--space {text}: expected low < high{', both above 0' if scale else ''}")
+    return Range(low, high, scale == "log", kind is int)
+
+
+def _value(text: str, value: str, kind: type) -> Value:
+    try:
+        found = kind(value)
+    except ValueError:
+        raise ValueError(
+            f"--space {text}: {value!r} is not {'a whole number' if kind is int else 'a number'}"
+        ) from None
+    if kind is float and not math.isfinite(found):
+        raise ValueError(f"--space {text}: {value} is not finite")
+    return found
+
+
+def grid(space: Space, points: int) -> list[Parameters]:
+    """Returns every combination: all values of choices, evenly spaced ones of ranges."""
+    axes = [dimension.points(points) for dimension in space.values()]
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*axes)]
+
+
+def draw(space: Space, seed: int, trial: int) -> Parameters:
+    """Returns the point of a random search that a seed and the number of the trial fix, independent of all others."""
+    random = np.random.RandomState(np.random.SeedSequence([seed, trial]).generate_state(4))
+    return {name: dimension.at(random.random_sample()) for name, dimension in space.items()}
+
+
+class Tpe:
+    """The tree-structured Parzen estimator of Optuna, https://papers.nips.cc/paper/4443.
+
+    Asked anew for each trial, with all trials before it and a seed of its own: a search that goes on after a kill draws
+    what one that was not killed draws.
+    """
+
+    def __init__(self, space: Space, seed: int):
+        """Raises ValueError if Optuna is not there."""
+        try:
+            import optuna
+        except ImportError as error:
+            raise ValueError('--search tpe needs Optuna: pip install -e ".[search]"') from error
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna, self._space, self._seed = optuna, space, seed
+        self._distributions = {name: self._distribution(dimension) for name, dimension in space.items()}
+
+    def _distribution(self, dimension: Dimension) -> Any:
+        kinds = self._optuna.distributions
+        if isinstance(dimension, Choices):
+            return kinds.CategoricalDistribution(dimension.values)
+        kind = kinds.IntDistribution if dimension.integer else kinds.FloatDistribution
+        return kind(dimension.low, dimension.high, log=dimension.log)
+
+    def __call__(self, tried: Sequence[tuple[Parameters, float]]) -> Parameters:
+        """Returns what to try after trials and their scores, of which higher is better."""
+        seed = int(np.random.SeedSequence([self._seed, len(tried)]).generate_state(1)[0])
+        study = self._optuna.create_study(direction="maximize", sampler=self._optuna.samplers.TPESampler(seed=seed))
+        for parameters, score in tried:
+            study.add_trial(
+                self._optuna.create_trial(params=parameters, distributions=self._distributions, value=score)
+            )
+        asked = study.ask(self._distributions).params
+        ranges = {name: dimension for name, dimension in self._space.items() if isinstance(dimension, Range)}
+        return {name: ranges[name].rounded(value) if name in ranges else value for name, value in asked.items()}
+
+
+def importance(values: Sequence[Value], scores: Sequence[float], categorical: bool) -> float:
+    """Returns the share of the variance of the scores that one hyperparameter explains by itself.
+
+    The first-order Sobol index estimated from the trials as they lie (https://doi.org/10.1016/j.ejor.2012.11.047): the
+    variance between groups of trials, of one value each or of a range cut into parts of as many trials, up to five. As
+    epsilon squared (Kelley, 1935) it is without what chance alone puts between groups; below zero counts as zero.
+
+    Args:
+        values: of the hyperparameter [N].
+        scores: of the trials [N].
+        categorical: whether the values have no order.
+    """
+    scores, count = np.asarray(scores, np.float64), len(scores)
+    groups = _groups(values, categorical)
+    total = np.square(scores - scores.mean()).sum()
+    if total == 0 or not 1 < len(groups) < count:
+        return 0.0
+    within = sum(np.square(scores[group] - scores[group].mean()).sum() for group in groups)
+    return float(max(0.0, 1 - (within / (count - len(groups))) / (total / (count - 1))))
+
+
+def _groups(values: Sequence[Value], categorical: bool) -> list[np.ndarray]:
+    """Returns the indices of the trials of each value, or of each part of the range."""
+    distinct = sorted(set(values))
+    if not categorical and len(distinct) > MOST_BINS:
+        bins = min(MOST_BINS, max(2, math.isqrt(len(values))))
+        return np.array_split(np.argsort(np.asarray(values, np.float64), kind="stable"), bins)
+    return [np.flatnonzero([value == one for value in values]) for one in distinct]
+
+
+def expected_best(scores: Sequence[float]) -> list[float]:
+    """Returns the expected best of 1, 2, ..., N of the trials, drawn in any order (https://arxiv.org/abs/1909.03004).
+
+    Of n drawn from N without replacement, the best is the i-th lowest in C(i - 1, n - 1) of C(N, n) cases.
+    """
+    lowest_first, count = sorted(scores), len(scores)
+    chances = lambda n: [math.comb(i, n - 1) / math.comb(count, n) for i in range(count)]
+    return [sum(p * s for p, s in zip(chances(n), lowest_first, strict=True)) for n in range(1, count + 1)]

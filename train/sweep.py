@@ -1,0 +1,506 @@
+"""Searches for hyperparameters of a classifier: `python -m train.sweep --search random --trials 20`.
+
+    --space learning_rate=1e-4..1e-1:log weight_decay=0,1e-2 batch_size=32,64
+
+names what is searched: ranges, on a logarithmic scale with `:log`, or values. Every other option of
+`train.classification` can be given and holds for all trials. A trial is trained on a part of the training set
+(`--subset`), with the same initial weights and order of the data as all others, and scored by its accuracy on the
+validation split after the last epoch. Trials that differ in learning rate and weight decay alone are trained at once,
+by a `vmap` of the training step. Each finished trial is a line of `trials.jsonl`; a search that was killed goes on when
+its command is given again and ends with the same table.
+
+Shapes: T trials at once.
+"""
+
+import dataclasses
+import functools
+import itertools
+import json
+import math
+import shlex
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import matplotlib as mpl
+import numpy as np
+import optax
+import tyro
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from rich.console import Console
+from rich.table import Table
+
+from train import classification, transfer
+from train.data.images import Split, stratified_split
+from train.shared import report
+from train.shared.feed import Advance, ShuffledOrder, resident, streaming
+from train.shared.figures import BLUE, GREEN, GREY, ORANGE, STYLE, WIDTH
+from train.shared.files import write_atomically
+from train.shared.losses import DistillationConfig, LossConfig
+from train.shared.mesh import check_batch_size, replicated
+from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from train.shared.progress import progress
+from train.shared.run import FREE, check_run, exit_on, flatten, start_run, to_json, write_json
+from train.shared.space import Choices, Parameters, Space, Tpe, draw, expected_best, grid, importance, parse
+from train.shared.state import TrainState, create_state, ema, stack
+from train.shared.step import make_train_step
+
+MOST_PROGRAMS = 8  # kept compiled
+TRACED = ("learning_rate", "weight_decay")
+FIXED = FREE | {
+    "data",
+    "data_dir",
+    "image_size",
+    "resize",
+    "seed",
+    "evaluate_every",
+    "max_nonfinite",
+    "compile",
+    "patience",
+}
+GROUPS = {"optimizer": OptimizerConfig, "loss": LossConfig, "distillation": DistillationConfig}
+"""Groups of options that can be searched, by their names in the config; a rule in a group may have the same name."""
+COLORS = {"grid": ORANGE, "random": BLUE, "tpe": GREEN}
+
+Search = Literal["grid", "random", "tpe"]
+Trial = dict[str, Any]
+"""`search`, `number`, `parameters`, `score` (accuracy on the validation split), `loss` (None if not finite)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Search for the hyperparameters of an image classifier."""
+
+    space: tuple[str, ...] = ("learning_rate=1e-4..1e-1:log", "weight_decay=0,1e-2")
+    """What is searched: name=low..high, name=low..high:log or name=value,value,..."""
+    search: tuple[Search, ...] = ("random",)
+    """How: grid, random, tpe (needs Optuna), or several to compare."""
+    trials: int = 20
+    """Trials of each search; of a grid, the most."""
+    points: int = 4
+    """grid: points of each range."""
+    subset: float = 0.25
+    """Share of the training set that trials are trained on."""
+    at_once: int = 8
+    """Most trials trained at once."""
+    training: classification.Config = dataclasses.field(default_factory=classification.Config)
+    """Options of training."""
+
+    def __post_init__(self):
+        """Names the option that cannot be.
+
+        Raises:
+            ValueError: an option outside its range, or a space that cannot be read.
+        """
+        for name in ("trials", "points", "at_once"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
+        if not 0 < self.subset <= 1:
+            raise ValueError(f"--subset must be above 0 and at most 1, got {self.subset}")
+        if not self.search or len(set(self.search)) < len(self.search):
+            raise ValueError(f"--search must name searches, each once, got {' '.join(self.search) or 'none'}")
+        if self.training.patience is not None:
+            raise ValueError("--patience ends the run of one classifier: trials are trained to the end")
+        if self.training.compile != "jit":
+            raise ValueError("--compile must be jit: trials are trained at once by vmap")
+        for point in grid(self.dimensions, 2):
+            configure(self.training, point)
+        if "grid" in self.search and (size := len(grid(self.dimensions, self.points))) > self.trials:
+            raise ValueError(f"--search grid: the grid has {size} points, more than --trials {self.trials}")
+
+    @property
+    def dimensions(self) -> Space:
+        """What is searched, by name.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        dimensions = dict(parse(text, searchable()) for text in self.space)
+        if len(dimensions) < max(len(self.space), 1):
+            raise ValueError(f"--space must name options, each once, got {' '.join(self.space) or 'none'}")
+        return dimensions
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the search."""
+        return self.training.run_dir or Path(f"{self.training.directory}-sweep")
+
+
+def option_types() -> dict[str, Any]:
+    """Returns the type of each option, those of the groups too."""
+    hints = map(typing.get_type_hints, (classification.Config, *GROUPS.values()))
+    return {name: hint for group in hints for name, hint in group.items()}
+
+
+def searchable() -> dict[str, type]:
+    """Returns the options that can be searched and their types: numbers and names."""
+    kinds = {name: _kind(hint) for name, hint in option_types().items() if name not in FIXED}
+    return {name: kind for name, kind in kinds.items() if kind}
+
+
+def _kind(hint: Any) -> type | None:
+    if typing.get_origin(hint) is Literal:
+        return str
+    plain = [kind for kind in (int, float, str) if hint in (kind, kind | None)]
+    return plain[0] if plain else None
+
+
+def configure(config: classification.Config, parameters: Parameters) -> classification.Config:
+    """Returns a config with other values of some options, those of its groups too.
+
+    Raises:
+        ValueError: a value that cannot be.
+    """
+    hints, changed, left = option_types(), {}, dict(parameters)
+    for name, value in parameters.items():
+        if typing.get_origin(hints[name]) is Literal and value not in typing.get_args(hints[name]):
+            raise ValueError(f"--{name.replace('_', '-')} must be one of {typing.get_args(hints[name])}, got {value}")
+    for group, kind in GROUPS.items():
+        names = {field.name for field in dataclasses.fields(kind)} & left.keys()
+        changed[group] = dataclasses.replace(getattr(config, group), **{name: left.pop(name) for name in names})
+    return dataclasses.replace(config, **changed, **left)
+
+
+def command_line(config: classification.Config) -> str:
+    """Returns the command that trains as a config says."""
+    default = flatten(to_json(classification.Config()))
+    words = ["python", "-m", "train.classification"]
+    for name, value in flatten(to_json(config)).items():
+        if value != default[name] and name != "run_dir":
+            words.append(f"--{name.replace('_', '-')}")
+            words += [] if value is True else map(str, value if isinstance(value, list) else [value])
+    return shlex.join(words)
+
+
+def traced_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:
+    """Returns the update rule of a config with learning rate and weight decay as part of its state."""
+    shape = make_schedule(dataclasses.replace(config, learning_rate=1.0), total_steps)
+
+    def make(learning_rate: jax.Array, weight_decay: jax.Array) -> optax.GradientTransformation:
+        # Not an OptimizerConfig, which checks its values: here they are traced.
+        options = types.SimpleNamespace(**(vars(config) | {"weight_decay": weight_decay}))
+        return make_optimizer(options, lambda step: learning_rate * shape(step))
+
+    return optax.inject_hyperparams(make)(learning_rate=config.learning_rate, weight_decay=config.weight_decay)
+
+
+class Objective:
+    """Trains trials that differ in learning rate and weight decay alone at once, and scores them."""
+
+    def __init__(self, config: Config):
+        """Loads the data.
+
+        Raises:
+            ValueError: an option that cannot be.
+        """
+        self._task = classification.prepare(config.training)
+        self._models: dict[tuple, tuple[nn.Module, Any]] = {}
+        self._compiled = functools.lru_cache(MOST_PROGRAMS)(self._compile)
+        train = self._task.data.train
+        if isinstance(train, Split):
+            arrays = {"image": train.images, "label": train.labels}
+            self._arrays = jax.device_put(arrays, replicated(self._task.mesh))  # once for all programs
+        self._subset = stratified_split(train.labels, (config.subset, 1 - config.subset), config.training.seed)[0]
+
+    def check(self, config: classification.Config) -> None:
+        """Raises ValueError for a config that cannot be trained."""
+        check_batch_size(config.batch_size, self._task.mesh, config.optimizer.accumulate)
+        ShuffledOrder(len(self._subset), config.batch_size, config.seed)
+        self._model(config)
+
+    def _model(self, config: classification.Config) -> tuple[nn.Module, Any]:
+        """Returns the model and the variables that every trial of it starts from."""
+        key, data = (config.model, config.precision, config.norm_momentum), self._task.data
+        if key not in self._models:
+            shape = (config.image_size, config.image_size, data.shape[-1])
+            model = classification.create_model(config, len(data.classes), shape)
+            init_key = jax.random.split(jax.random.key(config.seed))[0]
+            self._models[key] = model, transfer.initial_variables(config.transfer, config.model, model, init_key)
+        return self._models[key]
+
+    def __call__(self, configs: Sequence[classification.Config]) -> list[tuple[float, float]]:
+        """Returns accuracy and loss on the validation split of each config after its last epoch."""
+        # Without what is traced: trials one after another find their program compiled.
+        common = configure(configs[0], dict.fromkeys(TRACED, 0.0))
+        steps, advance, evaluator = self._compiled(common, len(configs))
+        state, _ = advance(self._initial_states(configs, steps), 0, steps)
+        members = [jax.tree.map(itemgetter(index), state.variables) for index in range(len(configs))]
+        scores = [evaluator(variables, self._task.data.val)[0] for variables in members]
+        return [(score["accuracy"], score["loss"]) for score in scores]
+
+    def _compile(self, config: classification.Config, count: int) -> tuple[int, Advance, classification.Evaluator]:
+        """Returns the steps of a trial, the function that runs them for `count` at once, and what scores each."""
+        task, (model, _) = self._task, self._model(config)
+        order = ShuffledOrder(len(self._subset), config.batch_size, config.seed)
+        steps = config.epochs * order.steps_per_epoch
+        train_step = make_train_step(
+            classification.make_loss_fn(model, task.preprocessing, config, task.teacher),
+            traced_optimizer(config.optimizer, steps),
+            accumulate=config.optimizer.accumulate,
+            after_update=ema(config.optimizer.ema) if config.optimizer.ema else None,
+            max_nonfinite=config.max_nonfinite,
+        )
+        state = self._initial_states([config] * count, steps)
+        advance = self._feed(jax.vmap(train_step, (0, None)), order, state, steps)
+        return steps, advance, classification.Evaluator(model, task.preprocessing, task.evaluator.batch_size, task.mesh)
+
+    def _feed(self, step: Callable, order: ShuffledOrder, state: TrainState, total: int) -> Advance:
+        chosen, data = lambda number: self._subset[order(number)], self._task.data.train
+        if isinstance(data, Split):
+            return resident(step, self._arrays, chosen, state, self._task.mesh)[0]
+        return streaming(step, lambda start: data.batches(chosen, start, total), state, self._task.mesh)[0]
+
+    def _initial_states(self, configs: Sequence[classification.Config], steps: int) -> TrainState:
+        """Returns the states before the first step, stacked [T, ...]: of the same weights, each of its own rates."""
+        (_, variables), key = self._model(configs[0]), jax.random.split(jax.random.key(configs[0].seed))[1]
+        options = [config.optimizer for config in configs]
+        return stack(
+            [create_state(variables, traced_optimizer(one, steps), key, average=one.ema is not None) for one in options]
+        )
+
+
+def batches(points: Sequence[Parameters], at_once: int) -> Iterator[list[int]]:
+    """Yields the numbers of trials to be trained at once: those whose programs are the same.
+
+    They depend on the points alone and not on what is done already, so that every trial has the same bits after a kill.
+    """
+    groups: dict[tuple, list[int]] = {}
+    for number, point in enumerate(points):
+        groups.setdefault(tuple((k, v) for k, v in point.items() if k not in TRACED), []).append(number)
+    for group in groups.values():
+        yield from (group[start : start + at_once] for start in range(0, len(group), at_once))
+
+
+def search(
+    kind: Search,
+    space: Space,
+    score: Callable[[list[Parameters]], list[tuple[float, float]]],
+    done: Sequence[Trial],
+    config: Config,
+) -> Iterator[list[Trial]]:
+    """Yields trials as they finish, those not done already.
+
+    Args:
+        kind: of the search.
+        space: what is searched.
+        score: accuracy and loss of points that can be trained at once.
+        done: trials of this search that are finished.
+        config: how many trials, points and trials at once.
+    """
+    finished = {trial["number"]: trial for trial in done}
+    if kind == "tpe":
+        ask = Tpe(space, config.training.seed)
+        for number in range(len(finished), config.trials):
+            point = ask([(finished[i]["parameters"], finished[i]["score"]) for i in range(number)])
+            (finished[number],) = _trials(kind, [number], [point], score([point]))
+            yield [finished[number]]
+        return
+    points = planned(kind, space, config)
+    for numbers in batches(points, config.at_once):
+        if not finished.keys() >= set(numbers):
+            chosen = [points[number] for number in numbers]
+            trials = _trials(kind, numbers, chosen, score(chosen))
+            yield [trial for trial in trials if trial["number"] not in finished]
+
+
+def planned(kind: Search, space: Space, config: Config) -> list[Parameters]:
+    """Returns all points of a search that does not learn from its trials."""
+    if kind == "grid":
+        return grid(space, config.points)
+    return [draw(space, config.training.seed, number) for number in range(config.trials)]
+
+
+def _trials(
+    kind: Search, numbers: Sequence[int], points: Sequence[Parameters], scores: Sequence[tuple[float, float]]
+) -> list[Trial]:
+    return [
+        {
+            "search": kind,
+            "number": number,
+            "parameters": point,
+            "score": accuracy,
+            "loss": loss if math.isfinite(loss) else None,
+        }
+        for number, point, (accuracy, loss) in zip(numbers, points, scores, strict=True)
+    ]
+
+
+def read_trials(file: Path) -> list[Trial]:
+    """Returns the trials of a `trials.jsonl`; none where there is no file."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Returns trials, the best first: by accuracy, then by loss, then by number."""
+    loss = lambda trial: math.inf if trial["loss"] is None else trial["loss"]
+    return sorted(trials, key=lambda trial: (-trial["score"], loss(trial), trial["search"], trial["number"]))
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Searches as a config says, or goes on with its search; of a complete one it returns the result.
+
+    Returns:
+        The best trial, the command that trains it and the importance of each hyperparameter, as in `result.json`.
+
+    Raises:
+        ValueError: an option that cannot be.
+        RunError: the directory cannot be used; the message says what to do.
+    """
+    if result := check_run(config.directory, config):
+        print(f"{config.directory} is complete: give another --run-dir, or another --seed, to search anew")
+        return result
+    space, objective = config.dimensions, Objective(config)
+    if "tpe" in config.search:
+        Tpe(space, config.training.seed)
+    known = [planned(kind, space, config) for kind in config.search if kind != "tpe"]
+    for point in itertools.chain(grid(space, 2), *known):
+        objective.check(configure(config.training, point))
+    score = lambda points: objective([configure(config.training, point) for point in points])
+    with start_run(config.directory, config):
+        return conclude(config, space, carry_out(config, space, score))
+
+
+def carry_out(config: Config, space: Space, score: Callable) -> list[Trial]:
+    """Runs the searches, and keeps each trial in `trials.jsonl` as it finishes."""
+    file = config.directory / "trials.jsonl"
+    trials = read_trials(file)
+    sizes = [config.trials if kind == "tpe" else len(planned(kind, space, config)) for kind in config.search]
+    with progress(sum(sizes), "trials", start=len(trials)) as bar:
+        for kind in config.search:
+            for finished in search(kind, space, score, [t for t in trials if t["search"] == kind], config):
+                trials += finished
+                write_atomically(file, "".join(json.dumps(trial, allow_nan=False) + "\n" for trial in trials))
+                bar.update(len(trials), best=ranked(trials)[0]["score"])
+    return trials
+
+
+def conclude(config: Config, space: Space, trials: list[Trial]) -> dict[str, Any]:
+    """Writes the report, and the result last."""
+    best = ranked(trials)[0]
+    command = command_line(configure(config.training, best["parameters"]))
+    shares = importances(space, trials)
+    drawn = {
+        "Share of the variance of the score that each hyperparameter explains by itself": draw_importance(shares),
+        "Score against each hyperparameter": draw_trials(space, trials),
+        "Best of so many trials": draw_searches(trials),
+    }
+    report.write_report(
+        config.directory,
+        title=f"{config.training.model} on {config.training.data}: {', '.join(config.search)} search",
+        summary={"best validation accuracy": f"{best['score']:.2%}", "trials": f"{len(trials)}"}
+        | {name.replace("_", " "): f"{value}" for name, value in best["parameters"].items()},
+        config=to_json(config),
+        records=[],
+        figures=drawn,
+    )
+    result = {"best": best, "command": command, "importance": shares, "trials": len(trials)}
+    write_json(config.directory / "result.json", result)
+    return result
+
+
+def importances(space: Space, trials: Sequence[Trial]) -> dict[str, float]:
+    """Returns the importance of each hyperparameter (see `importance`).
+
+    Over the trials of grid and random search, if any: those of TPE crowd where scores are high.
+    """
+    spread = [trial for trial in trials if trial["search"] != "tpe"] or trials
+    scores = [trial["score"] for trial in spread]
+    return {
+        name: importance([t["parameters"][name] for t in spread], scores, isinstance(dimension, Choices))
+        for name, dimension in space.items()
+    }
+
+
+@mpl.rc_context(STYLE)
+def draw_importance(shares: dict[str, float]) -> Figure:
+    """Draws the share of each hyperparameter, the largest first."""
+    figure = Figure((WIDTH, 0.9 + 0.35 * len(shares)), layout="constrained")
+    axes = figure.subplots()
+    order = sorted(shares, key=shares.get)
+    bars = axes.barh([name.replace("_", " ") for name in order], [100 * shares[name] for name in order], color=BLUE)
+    axes.bar_label(bars, fmt="%.0f %%", padding=4, color=GREY)
+    axes.set(xlabel="share of the variance (%)", xlim=(0, 105))
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def draw_trials(space: Space, trials: Sequence[Trial]) -> Figure:
+    """Draws the score of every trial against each hyperparameter."""
+    columns = min(len(space), 3)
+    rows = math.ceil(len(space) / columns)
+    figure = Figure((WIDTH, 3.2 * rows), layout="constrained")
+    cells = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    for axes in cells[len(space) :]:
+        axes.set_axis_off()
+    for axes, (name, dimension) in zip(cells, space.items(), strict=False):
+        choices = [str(value) for value in dimension.values] if isinstance(dimension, Choices) else None
+        kinds = list(dict.fromkeys(trial["search"] for trial in trials))
+        for number, kind in enumerate(kinds):
+            found = [trial for trial in trials if trial["search"] == kind]
+            beside = 0.12 * (number - (len(kinds) - 1) / 2)
+            values = [trial["parameters"][name] for trial in found]
+            x = [choices.index(str(value)) + beside for value in values] if choices else values
+            y = [100 * trial["score"] for trial in found]
+            axes.scatter(x, y, color=COLORS[kind], s=20, alpha=0.8, label=kind)
+        if choices:
+            axes.set_xticks(range(len(choices)), choices)
+            axes.set_xlim(-0.5, len(choices) - 0.5)
+        elif dimension.log:
+            axes.set_xscale("log")
+        axes.set(xlabel=name.replace("_", " "))
+    for axes in cells[::columns]:
+        axes.set_ylabel("validation accuracy (%)")
+    cells[0].legend()
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def draw_searches(trials: Sequence[Trial]) -> Figure:
+    """Draws the best score after so many trials: the expected one in any order, of TPE, which learns, its own."""
+    figure = Figure((WIDTH * 0.65, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for kind in dict.fromkeys(trial["search"] for trial in trials):
+        found = sorted((trial for trial in trials if trial["search"] == kind), key=lambda trial: trial["number"])
+        scores = [100 * trial["score"] for trial in found]
+        best = np.maximum.accumulate(scores) if kind == "tpe" else expected_best(scores)
+        label = f"{kind}, {'as tried' if kind == 'tpe' else 'expected'}: {best[-1]:.2f} of {len(scores)}"
+        axes.plot(range(1, len(scores) + 1), best, color=COLORS[kind], marker="o", label=label)
+    axes.set(xlabel="trials", ylabel="best validation accuracy (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="lower right")
+    return figure
+
+
+def show(config: Config, result: dict[str, Any]) -> None:
+    """Prints all trials, the best first, and the command that trains it."""
+    names = list(config.dimensions)
+    table = Table("search", "trial", *names, "accuracy", "loss")
+    for trial in ranked(read_trials(config.directory / "trials.jsonl")):
+        loss = "not finite" if trial["loss"] is None else f"{trial['loss']:.4f}"
+        values = [f"{trial['parameters'][name]}" for name in names]
+        table.add_row(trial["search"], f"{trial['number']}", *values, f"{trial['score']:.2%}", loss)
+    console = Console()
+    console.print(table)
+    for name, share in result["importance"].items():
+        print(f"{name} explains {share:.0%} of the variance")
+    print(f"best, on the whole training set:\n{result['command']}")
+
+
+def main() -> None:
+    """Searches as the command line says."""
+    config = tyro.cli(
+        Config, prog="python -m train.sweep", config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    )
+    with exit_on(*classification.RUN_ERRORS, ValueError):
+        show(config, run(config))
+
+
+if __name__ == "__main__":
+    main()
