@@ -211,6 +211,19 @@ def test_crops_are_even_over_all_places():
     np.testing.assert_array_equal(corner, np.pad(np.asarray(places)[0, :3, :4, 0], ((1, 0), (1, 0))))
 
 
+def test_recipe_of_alexnet_crops_mirrors_and_shifts_the_colours_of_an_image_together():
+    images = jnp.broadcast_to(jnp.arange(24.0)[:, None, None] / 24 + jnp.arange(24.0)[:, None] / 600, (64, 24, 24, 1))
+    images = jnp.broadcast_to(images, (64, 24, 24, 3))
+    found = np.asarray(call(augment.recipe("alexnet", 16), KEY, images))
+    assert found.shape == (64, 16, 16, 3)
+    shifts = found - found[..., :1]  # of green and blue beside red: the same all over an image
+    np.testing.assert_allclose(shifts, np.broadcast_to(shifts[:, :1, :1], shifts.shape), atol=1e-6)
+    assert len(np.unique(shifts[:, 0, 0, 2].round(6))) > 32
+    slopes = np.sign(found[:, 0, 1, 0] - found[:, 0, 0, 0])
+    assert set(slopes) == {-1, 1}  # mirrored or not
+    np.testing.assert_allclose(found[:, 1, 0, 0] - found[:, 0, 0, 0], 1 / 24, atol=1e-5)
+
+
 def test_recipe_of_cifar():
     """Moves of up to an eighth, filled with zeros, and flips."""
     columns = jnp.broadcast_to(jnp.arange(1.0, 17), (256, 16, 16))[..., None]

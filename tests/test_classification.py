@@ -124,9 +124,9 @@ def test_every_recipe_can_be_asked_for():
 @pytest.mark.parametrize("augment", ["affine", "none", *RECIPES])
 def test_larger_images_are_cut_to_what_the_model_sees(augment):
     """LeNet-5 refuses all but 32x32."""
-    model = jv.create_model("lenet5")
-    loss_fn = make_loss_fn(model, Preprocessing((0.5,), (0.5,), 32), Config(resize=40, augment=augment))
-    batch = {"image": jax.ShapeDtypeStruct((4, 40, 40, 1), jnp.uint8), "label": jax.ShapeDtypeStruct((4,), jnp.int32)}
+    model = jv.create_model("lenet5", in_channels=3)
+    loss_fn = make_loss_fn(model, Preprocessing((0.5,) * 3, (0.5,) * 3, 32), Config(resize=40, augment=augment))
+    batch = {"image": jax.ShapeDtypeStruct((4, 40, 40, 3), jnp.uint8), "label": jax.ShapeDtypeStruct((4,), jnp.int32)}
     params = abstract_variables(model)["params"]
     (loss, count), _ = jax.eval_shape(loss_fn, params, {}, batch, jax.random.key(0), 0)
     assert loss.shape == count.shape == ()

@@ -1,12 +1,13 @@
 """What the recorded runs claim."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import jaxvision as jv
-from train.configs import cifar10, digits, residual_depth, shifted_digits
+from train.configs import cifar10, digits, imagenet, residual_depth, shifted_digits
 from train.configs.scores import save_curves
 from train.data.images import Split
 from train.shared.optimizer import make_schedule
@@ -111,3 +112,28 @@ def test_scores_on_cifar_are_of_known_recipes():
         assert name in jv.list_models()
         assert 0.5 < found["test_accuracy"] < 1
         assert {"seed", "seconds", "cpu", "jax"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "batch_size", "decay", "rates"),
+    [  # the rate in the middle of an epoch
+        ("alexnet_paper", 90, 128, 5e-4, {0: 0.01, 29: 0.01, 30: 1e-3, 60: 1e-4, 80: 1e-5}),
+        ("alexnet", 90, 256, 1e-4, {29: 0.01, 30: 1e-3, 60: 1e-4}),
+        ("vgg16_bn", 90, 256, 1e-4, {29: 0.01, 30: 1e-3, 60: 1e-4}),
+        ("resnet50", 90, 256, 1e-4, {0: 0.1, 29: 0.1, 30: 0.01, 60: 1e-3, 89: 1e-3}),
+        ("resnext50_32x4d", 100, 256, 1e-4, {29: 0.1, 30: 0.01, 60: 1e-3, 90: 1e-4}),
+        ("mobilenet_v2", 300, 256, 4e-5, {0: 0.045, 1: 0.045 * 0.98, 299: 0.045 * 0.98**299}),
+    ],
+)
+def test_recipes_for_imagenet_are_the_published_ones(name, epochs, batch_size, decay, rates):
+    config = imagenet.configure(imagenet.Options(name, data_dir=Path("imagenet")))
+    assert (config.model, config.epochs, config.batch_size) == (name, epochs, batch_size)
+    assert (config.optimizer.momentum, config.optimizer.weight_decay, config.optimizer.ema) == (0.9, decay, None)
+    schedule = make_schedule(config.optimizer, 100 * epochs)
+    for epoch, rate in rates.items():
+        assert float(schedule(100 * epoch + 50)) == pytest.approx(rate, rel=1e-4)
+
+
+def test_what_has_no_recipe_for_imagenet():
+    with pytest.raises(ValueError, match="no recipe for 'lenet5' on ImageNet; there are those of alexnet_paper"):
+        imagenet.recipe("lenet5")

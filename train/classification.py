@@ -64,7 +64,7 @@ class Config:
     """Passes over the training set."""
     batch_size: int = 32
     """Images per step, over all devices."""
-    augment: Literal["affine", "crop-flip", "imagenet", "randaugment", "trivialaugment", "none"] = "affine"
+    augment: Literal["affine", "crop-flip", "alexnet", "imagenet", "randaugment", "trivialaugment", "none"] = "affine"
     """Change of the training images: affine, crop-flip (as for CIFAR), imagenet, that with a policy, or none."""
     mixup: float = 0.0
     """Images are mixed in pairs, with shares from Beta(x, x); 0 for not."""

@@ -1,0 +1,136 @@
+"""ImageNet, as AlexNet's paper and torchvision trained on it; none of these runs was made yet.
+
+    python -m train.configs.imagenet alexnet_paper --data-dir imagenet
+    python -m train.configs.imagenet resnet50 --data-dir imagenet
+
+The directory holds `train` and `val`, a folder of image files to a class; the test set is cut off `train`, as `val` is
+what published accuracies are of. AlexNet: https://papers.nips.cc/paper/4824, section 5, with weights of small variance
+and biases of 1 as the paper has them (`jaxvision.cnn.alexnet`). The others: torchvision's references/classification,
+batches of 256 in all. Departures: the paper divides the rate by 10 whenever the validation error stops falling, three
+times in about 90 epochs, here after 30, 60 and 80; the decay spares biases and normalisations; crops are cut out of the
+middle square of an image, resized to 256 pixels, where torchvision cuts them out of the whole.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from train import classification
+from train.shared.losses import LossConfig
+from train.shared.optimizer import OptimizerConfig
+from train.shared.run import exit_on
+
+SGD = OptimizerConfig(
+    optimizer="sgd",
+    learning_rate=0.1,
+    schedule="step",
+    milestones=(30 / 90, 60 / 90),
+    warmup=0.0,
+    weight_decay=1e-4,
+    ema=None,
+)
+TORCHVISION = classification.Config(
+    data="folder",
+    resize=256,
+    image_size=224,
+    epochs=90,
+    batch_size=256,
+    evaluate_every=1,
+    augment="imagenet",
+    loss=LossConfig(label_smoothing=0.0),
+    optimizer=SGD,
+)
+PAPER = dataclasses.replace(
+    TORCHVISION,
+    image_size=227,
+    batch_size=128,
+    augment="alexnet",
+    optimizer=dataclasses.replace(SGD, learning_rate=0.01, weight_decay=5e-4, milestones=(30 / 90, 60 / 90, 80 / 90)),
+)
+LONGER = dataclasses.replace(TORCHVISION, epochs=100, optimizer=dataclasses.replace(SGD, milestones=(0.3, 0.6, 0.9)))
+SLOWER = dataclasses.replace(TORCHVISION, optimizer=dataclasses.replace(SGD, learning_rate=0.01))
+MOBILE = dataclasses.replace(
+    TORCHVISION,
+    epochs=300,
+    optimizer=dataclasses.replace(
+        SGD,
+        learning_rate=0.045,
+        weight_decay=4e-5,
+        milestones=tuple(epoch / 300 for epoch in range(1, 300)),
+        step_factor=0.98,
+    ),
+)
+RECIPES = {  # by the beginning of the name, the first that fits
+    "alexnet_paper": PAPER,
+    "alexnet": SLOWER,
+    "vgg": SLOWER,
+    "resnext": LONGER,
+    "resnet": TORCHVISION,
+    "wide_resnet": TORCHVISION,
+    "densenet": TORCHVISION,
+    "mobilenet_v2": MOBILE,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train on ImageNet by a published recipe."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """Name of the model."""
+    data_dir: Path
+    """Directory of the folders train and val."""
+    epochs: int | None = None
+    """Fewer passes than the recipe has."""
+    seed: int = 0
+    """Of initial parameters, data order and augmentation."""
+    workers: int = 16
+    """Threads that decode images."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the computation."""
+    run_dir: Path | None = None
+    """Directory of the run."""
+
+
+def recipe(name: str) -> classification.Config:
+    """Returns how a model is trained on ImageNet.
+
+    Raises:
+        ValueError: no recipe is known of it.
+    """
+    for beginning, config in RECIPES.items():
+        if name.startswith(beginning):
+            return dataclasses.replace(config, model=name)
+    raise ValueError(f"no recipe for {name!r} on ImageNet; there are those of {', '.join(RECIPES)}")
+
+
+def configure(options: Options) -> classification.Config:
+    """Returns the config of a run.
+
+    Raises:
+        ValueError: no recipe is known of the model, or an option cannot be.
+    """
+    config = recipe(options.model)
+    return dataclasses.replace(
+        config,
+        data_dir=options.data_dir,
+        epochs=config.epochs if options.epochs is None else options.epochs,
+        seed=options.seed,
+        precision=options.precision,
+        reading=dataclasses.replace(config.reading, workers=options.workers),
+        run_dir=options.run_dir or Path("runs", f"imagenet-{options.model}-{options.seed}"),
+    )
+
+
+def main() -> None:
+    """Trains what the command line names."""
+    options = tyro.cli(Options, prog="python -m train.configs.imagenet", config=(tyro.conf.FlagCreatePairsOff,))
+    with exit_on(*classification.RUN_ERRORS, ValueError):
+        accuracy = classification.run(configure(options))["test_accuracy"]
+    print(f"{options.model}: test accuracy {accuracy:.2%}")
+
+
+if __name__ == "__main__":
+    main()
