@@ -20,6 +20,7 @@ from jax.typing import DTypeLike
 from jaxvision.layers.initializers import uniform
 
 State = tuple[jax.Array, ...]  # the output first: (h,), or (h, c) of an LSTM
+Gates = tuple[jax.Array, ...]  # G x [..., B, H]: one array with all of them makes XLA's steps on a CPU twice as slow
 
 
 class Cell(NamedTuple):
@@ -28,43 +29,43 @@ class Cell(NamedTuple):
     Attributes:
         num_gates: G.
         num_states: arrays that a state is made of.
-        step: `(gates, state) -> state`, elementwise; gates are the pair of what the input gives and what the state
-            gives, [B, G H] each, or their sum alone. (Of RESET_FIRST alone it holds the products too.)
-        is_sum: whether it is their sum.
+        step: `(*gates, state) -> state`, elementwise; gates, G arrays [B, H], are what the input gives and what the
+            state gives, or the sum of both. (Of RESET_FIRST alone it holds the products too.)
+        is_sum: whether it is the sum.
     """
 
     num_gates: int
     num_states: int
-    step: Callable[[tuple[jax.Array, ...], State], State]
+    step: Callable[..., State]
     is_sum: bool
 
 
-def _rnn_step(activation: Callable, gates: tuple[jax.Array, ...], state: State) -> State:
+def _rnn_step(activation: Callable, gates: Gates, state: State) -> State:
     return (activation(gates[0]),)
 
 
-def _lstm_step(gates: tuple[jax.Array, ...], state: State) -> State:
-    enter, forget, candidate, leave = jnp.split(gates[0], 4, -1)
+def _lstm_step(gates: Gates, state: State) -> State:
+    enter, forget, candidate, leave = gates
     cell = jax.nn.sigmoid(forget) * state[1] + jax.nn.sigmoid(enter) * jnp.tanh(candidate)
     return jax.nn.sigmoid(leave) * jnp.tanh(cell), cell
 
 
-def _gru_step(gates: tuple[jax.Array, ...], state: State) -> State:
-    (reset, update, candidate), (reset_h, update_h, candidate_h) = (jnp.split(part, 3, -1) for part in gates)
+def _gru_step(inputs: Gates, recurrent: Gates, state: State) -> State:
+    (reset, update, candidate), (reset_h, update_h, candidate_h) = inputs, recurrent
     new = jnp.tanh(candidate + jax.nn.sigmoid(reset + reset_h) * candidate_h)
     keep = jax.nn.sigmoid(update + update_h)
     return (new + keep * (state[0] - new),)
 
 
 def _gru_step_resetting_first(
-    inputs: jax.Array, kernel: jax.Array, bias: jax.Array, state: State
-) -> State:  # [B, 3 H], [H, 3 H], [3 H]
+    inputs: Gates, kernel: jax.Array, bias: jax.Array, state: State
+) -> State:  # 3 x [B, H], [H, 3 H], [3 H]
     """The step of the original GRU, which resets the state before the product that makes the candidate."""
-    hidden = state[0].shape[-1]
-    reset, update = jnp.split(inputs[:, : 2 * hidden] + state[0] @ kernel[:, : 2 * hidden] + bias[: 2 * hidden], 2, -1)
-    candidate = (jax.nn.sigmoid(reset) * state[0]) @ kernel[:, 2 * hidden :] + bias[2 * hidden :]
-    new = jnp.tanh(inputs[:, 2 * hidden :] + candidate)
-    return (new + jax.nn.sigmoid(update) * (state[0] - new),)
+    width = 2 * state[0].shape[-1]
+    reset, update = jnp.split(state[0] @ kernel[:, :width] + bias[:width], 2, -1)
+    reset, update = jax.nn.sigmoid(inputs[0] + reset), jax.nn.sigmoid(inputs[1] + update)
+    new = jnp.tanh(inputs[2] + (reset * state[0]) @ kernel[:, width:] + bias[width:])
+    return (new + update * (state[0] - new),)
 
 
 RELU, TANH = (Cell(1, 1, partial(_rnn_step, activation), True) for activation in (jax.nn.relu, jnp.tanh))
@@ -89,13 +90,13 @@ class Scan(NamedTuple):
 
 
 def scan_over_time(
-    scan: Scan, inputs: jax.Array, kernel: jax.Array, bias: jax.Array, state: State, mask: jax.Array | None
+    scan: Scan, inputs: Gates, kernel: jax.Array, bias: jax.Array, state: State, mask: jax.Array | None
 ) -> tuple[jax.Array, State]:
     """Runs a cell over time.
 
     Args:
         scan: the cell and its direction.
-        inputs: [T, B, G H], the projected inputs.
+        inputs: the projected inputs, G x [T, B, H].
         kernel: [H, G H], the recurrent weights.
         bias: [G H], of the product of state and kernel.
         state: before the first step, each [B, H].
@@ -117,7 +118,7 @@ def scan_over_time(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _scan_with_gathered_gradient(
-    scan: Scan, inputs: jax.Array, kernel: jax.Array, bias: jax.Array, state: State, mask: jax.Array | None
+    scan: Scan, inputs: Gates, kernel: jax.Array, bias: jax.Array, state: State, mask: jax.Array | None
 ) -> tuple[jax.Array, State]:
     """Is `scan_over_time`, whose recurrent weights have their gradient from one product over all steps."""
 
@@ -129,42 +130,45 @@ def _scan_with_gathered_gradient(
     return outputs, last
 
 
-def _advance(cell: Cell, inputs: jax.Array, mask: jax.Array | None, kernel: jax.Array, bias: jax.Array, state: State):
-    """Returns the state after a step, and the gates that the inputs and the state make."""
-    recurrent = state[0] @ kernel + bias
-    gates = (inputs + recurrent,) if cell.is_sum else (inputs, recurrent)
-    return _where(mask, cell.step(gates, state), state), gates
+def _advance(cell: Cell, inputs: Gates, mask: jax.Array | None, kernel: jax.Array, bias: jax.Array, state: State):
+    """Returns the state after a step, and the gates: the sum of what inputs and state give, or what the state gives."""
+    gates = tuple(jnp.split(state[0] @ kernel + bias, cell.num_gates, -1))
+    if cell.is_sum:
+        gates = tuple(of_input + of_state for of_input, of_state in zip(inputs, gates, strict=True))
+    parts = (gates,) if cell.is_sum else (inputs, gates)
+    return _where(mask, cell.step(*parts, state), state), gates
 
 
 def _where(mask: jax.Array | None, new: State, old: State) -> State:
     return new if mask is None else tuple(jnp.where(mask[:, None], n, o) for n, o in zip(new, old, strict=True))
 
 
-def _forward(scan: Scan, inputs: jax.Array, kernel: jax.Array, bias: jax.Array, state: State, mask: jax.Array | None):
+def _forward(scan: Scan, inputs: Gates, kernel: jax.Array, bias: jax.Array, state: State, mask: jax.Array | None):
     def body(state, at):
         new, gates = _advance(scan.cell, *at, kernel, bias, state)
-        return new, (new, gates[-1])
+        return new, (new, gates)
 
     last, (states, gates) = lax.scan(body, state, (inputs, mask), reverse=scan.reverse, unroll=scan.unroll)
-    return (states[0], last), (inputs, kernel, state, mask, states, gates)
+    return (states[0], last), (None if scan.cell.is_sum else inputs, kernel, state, mask, states, gates)
 
 
 def _backward(scan: Scan, saved: tuple, cotangents: tuple[jax.Array, State]) -> tuple:
     inputs, kernel, first, mask, states, gates = saved
     before = tuple(_shifted(s, f, scan.reverse) for s, f in zip(states, first, strict=True))
-    gates = (gates,) if scan.cell.is_sum else (inputs, gates)
+    parts = (gates,) if scan.cell.is_sum else (inputs, gates)
 
     def body(d_state, at):
-        gates, before, mask, d_output = at
+        parts, before, mask, d_output = at
         d_state = (d_state[0] + d_output, *d_state[1:])
-        _, pull = jax.vjp(lambda gates, state: _where(mask, scan.cell.step(gates, state), state), gates, before)
-        d_gates, d_before = pull(d_state)
-        return (d_before[0] + d_gates[-1] @ kernel.T, *d_before[1:]), d_gates
+        _, pull = jax.vjp(lambda parts, state: _where(mask, scan.cell.step(*parts, state), state), parts, before)
+        d_parts, d_before = pull(d_state)
+        return (d_before[0] + jnp.concatenate(d_parts[-1], -1) @ kernel.T, *d_before[1:]), d_parts
 
-    at = (gates, before, mask, cotangents[0])
-    d_first, d_gates = lax.scan(body, cotangents[1], at, reverse=not scan.reverse, unroll=scan.unroll)
-    d_kernel = jnp.einsum("tbh,tbg->hg", before[0], d_gates[-1])
-    return d_gates[0], d_kernel, d_gates[-1].sum((0, 1)), d_first, None
+    at = (parts, before, mask, cotangents[0])
+    d_first, d_parts = lax.scan(body, cotangents[1], at, reverse=not scan.reverse, unroll=scan.unroll)
+    d_gates = jnp.concatenate(d_parts[-1], -1)  # [T, B, G H]
+    d_kernel = jnp.einsum("tbh,tbg->hg", before[0], d_gates)
+    return d_parts[0], d_kernel, d_gates.sum((0, 1)), d_first, None
 
 
 def _shifted(states: jax.Array, first: jax.Array, reverse: bool) -> jax.Array:  # [T, B, H], [B, H] -> [T, B, H]
@@ -179,18 +183,18 @@ _scan_with_gathered_gradient.defvjp(_forward, _backward)
 def in_segments(
     scan: Scan,
     length: int,
-    inputs: jax.Array,
+    inputs: Gates,
     kernel: jax.Array,
     bias: jax.Array,
     state: State,
     mask: jax.Array | None,
 ) -> tuple[jax.Array, State]:
-    """Runs a cell over time as `scan_over_time` does, keeping for the gradient only the states between segments.
+    """Runs a cell over time as `scan_over_time` does, keeping for the gradient the states between segments alone.
 
     Within a segment of `length` steps everything is computed again in the backward pass: of T steps, T / length states
-    and one segment are held at a time (https://arxiv.org/abs/1604.06174).
+    and one segment are held at a time, beside the projected inputs (https://arxiv.org/abs/1604.06174).
     """
-    steps, batch = inputs.shape[:2]
+    steps, batch = inputs[0].shape[:2]
     missing = -steps % length
     mask = jnp.ones((steps, batch), bool) if mask is None else mask
     cut = lambda x: jnp.pad(x, ((0, missing), *[(0, 0)] * (x.ndim - 1))).reshape(-1, length, *x.shape[1:])
@@ -200,7 +204,7 @@ def in_segments(
         outputs, state = scan_over_time(scan, at[0], kernel, bias, state, at[1])
         return state, outputs
 
-    state, outputs = lax.scan(segment, state, (cut(inputs), cut(mask)), reverse=scan.reverse)
+    state, outputs = lax.scan(segment, state, jax.tree.map(cut, (inputs, mask)), reverse=scan.reverse)
     return outputs.reshape(-1, *outputs.shape[2:])[:steps], state
 
 
@@ -224,10 +228,10 @@ class Direction(nn.Module):
         """Returns the outputs [T, B, H] and the last state."""
         width, draw = self.scan.cell.num_gates * self.hidden, uniform(self.hidden**-0.5)
         options = {"dtype": self.dtype, "kernel_init": draw, "bias_init": draw}
-        inputs = nn.Dense(width, **options, name="input")(x)
+        inputs = jnp.split(nn.Dense(width, **options, name="input")(x), self.scan.cell.num_gates, -1)
         recurrent = Weights(width, self.hidden, self.dtype, draw, name="hidden")
         run = scan_over_time if self.segment is None else lambda scan, *args: in_segments(scan, self.segment, *args)
-        return run(self.scan, inputs, *recurrent(), state, mask)
+        return run(self.scan, tuple(inputs), *recurrent(), state, mask)
 
 
 class Weights(nn.Module):
