@@ -10,6 +10,7 @@ import pytest
 
 import jaxvision as jv
 from tests.reference.cases import TINY
+from tests.reference.families import FAMILIES
 from train.shared import mesh as mesh_module
 from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh, state_sharding
@@ -25,7 +26,10 @@ COMPILE_LONG = (
     "mnasnet",
     "dense",
 )
-AT_ONCE = [pytest.param(name, marks=pytest.mark.slow) if name in COMPILE_LONG else name for name in TINY]
+ONE_OF_EACH_FAMILY = [
+    next((name for name in family.tiny if name not in COMPILE_LONG), None) for family in FAMILIES
+]  # the others are in the slow set
+AT_ONCE = [name if name in ONE_OF_EACH_FAMILY else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
 RANDOM = np.random.RandomState(0)
 LABELS = RANDOM.randint(0, 10, 48)
 
