@@ -1,4 +1,7 @@
-"""Weights of every model that torchvision or timm has, from there to us and back."""
+"""Weights of every model that torchvision or timm has, from there to us and back.
+
+Of each kind one is tried at once, the others in the slow set; those of regnet_y_128gf need 16 GB.
+"""
 
 from collections import OrderedDict
 
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 
 import jaxvision as jv
+from tests.reference import cases
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
@@ -20,7 +24,6 @@ BUILDERS = {
     "timm": dict.fromkeys(timm.list_models(), timm.create_model),
 }
 OPTIONS = {("timm", "inception_v3"): {"aux_logits": False}}  # of ours: timm has no auxiliary head by default
-LARGE = ["regnet_y_128gf"]  # 16 GB in the end
 SHARED = [(library, name) for library, models in BUILDERS.items() for name in jv.list_models() if name in models]
 
 
@@ -44,7 +47,7 @@ def our_model(library, name):
 
 @pytest.mark.parametrize(
     ("library", "name"),
-    [pytest.param(*pair, marks=pytest.mark.slow if pair[1] in LARGE else ()) for pair in SHARED],
+    [pytest.param(*pair, marks=() if pair[1] in cases.first_of_each_kind() else pytest.mark.slow) for pair in SHARED],
 )
 def test_weights_return_bit_equal(library, name, tmp_path):
     model, module = our_model(library, name), build(library, name)
