@@ -73,7 +73,7 @@ def two_steps(name, shapes):
     return logits, tensors
 
 
-@partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+@partial(jax.jit, static_argnums=0)
 def take_step(model, variables, opt_state, images):
     """Takes an optimizer step on the mean cross entropy; returns new variables and what led to them."""
     labels = random_labels(len(images), NUM_CLASSES)
