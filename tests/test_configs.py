@@ -134,6 +134,7 @@ def test_recipes_for_imagenet_are_the_published_ones(name, epochs, batch_size, d
         assert float(schedule(100 * epoch + 50)) == pytest.approx(rate, rel=1e-4)
 
 
-def test_what_has_no_recipe_for_imagenet():
-    with pytest.raises(ValueError, match="no recipe for 'lenet5' on ImageNet; there are those of alexnet_paper"):
-        imagenet.recipe("lenet5")
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "resnetv2_50", "resnet50d", "densenet121"])
+def test_what_has_no_recipe_for_imagenet(name):
+    with pytest.raises(ValueError, match=f"no recipe for '{name}' on ImageNet; there are those of alexnet_paper"):
+        imagenet.recipe(name)

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+import jaxvision as jv
 from train import classification
 from train.shared.losses import LossConfig
 from train.shared.optimizer import OptimizerConfig
@@ -62,14 +63,13 @@ MOBILE = dataclasses.replace(
         step_factor=0.98,
     ),
 )
-RECIPES = {  # by the beginning of the name, the first that fits
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")
+RECIPES = {
     "alexnet_paper": PAPER,
     "alexnet": SLOWER,
-    "vgg": SLOWER,
-    "resnext": LONGER,
-    "resnet": TORCHVISION,
-    "wide_resnet": TORCHVISION,
-    "densenet": TORCHVISION,
+    **dict.fromkeys(jv.list_models("vgg*"), SLOWER),
+    **dict.fromkeys(RESNETS, TORCHVISION),
+    **dict.fromkeys(("resnext50_32x4d", "resnext101_32x8d"), LONGER),
     "mobilenet_v2": MOBILE,
 }
 
@@ -100,10 +100,9 @@ def recipe(name: str) -> classification.Config:
     Raises:
         ValueError: no recipe is known of it.
     """
-    for beginning, config in RECIPES.items():
-        if name.startswith(beginning):
-            return dataclasses.replace(config, model=name)
-    raise ValueError(f"no recipe for {name!r} on ImageNet; there are those of {', '.join(RECIPES)}")
+    if name not in RECIPES:
+        raise ValueError(f"no recipe for {name!r} on ImageNet; there are those of {', '.join(RECIPES)}")
+    return dataclasses.replace(RECIPES[name], model=name)
 
 
 def configure(options: Options) -> classification.Config:
