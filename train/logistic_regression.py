@@ -17,6 +17,7 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from scipy.special import expit
 
 from train.data import load_images
 from train.data.images import LabelledImages, Split
@@ -85,8 +86,10 @@ def gradient(unit: Unit, examples: Examples) -> tuple[float, Unit]:
     """
     inputs, labels = examples
     logits = inputs @ unit.weights + unit.bias
-    errors = sigmoid(logits) - labels
-    return float((softplus(logits) - labels * logits).mean()), Unit(inputs.T @ errors / len(labels), errors.mean())
+    errors = expit(logits) - labels
+    return float((np.logaddexp(0, logits) - labels * logits).mean()), Unit(
+        inputs.T @ errors / len(labels), errors.mean()
+    )
 
 
 def gradient_by_loop(unit: Unit, examples: Examples) -> tuple[float, Unit]:
@@ -94,22 +97,12 @@ def gradient_by_loop(unit: Unit, examples: Examples) -> tuple[float, Unit]:
     loss, weights, bias = 0.0, np.zeros_like(unit.weights), 0.0
     for x, label in zip(*examples, strict=True):
         logit = x @ unit.weights + unit.bias
-        error = sigmoid(logit) - label
-        loss += softplus(logit) - label * logit
+        error = expit(logit) - label
+        loss += np.logaddexp(0, logit) - label * logit
         weights += error * x
         bias += error
     count = len(examples.labels)
     return float(loss / count), Unit(weights / count, bias / count)
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Returns 1 / (1 + exp(-z)), as a hyperbolic tangent, which does not overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * logits))
-
-
-def softplus(logits: np.ndarray) -> np.ndarray:
-    """Returns log(1 + exp(z)), the cross entropy of what is no cat."""
-    return np.logaddexp(0, logits)
 
 
 def accuracy(unit: Unit, examples: Examples) -> float:
