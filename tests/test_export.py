@@ -25,7 +25,7 @@ def test_forward_pass(name):
     assert [(out.shape, out.dtype) for out in exported.out_avals] == [((1, 7), jnp.float32)]
 
 
-@pytest.mark.parametrize("name", cases.others_in_slow_set())
+@pytest.mark.parametrize("name", cases.others_in_slow_set(cases.first_of_each_family()))
 def test_train_step(name):
     model = jv.create_model(name, num_classes=7)
     image = model.example_input()

@@ -10,26 +10,14 @@ import pytest
 
 import jaxvision as jv
 from tests.reference.cases import TINY
-from tests.reference.families import FAMILIES
 from train.shared import mesh as mesh_module
 from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh, state_sharding
 from train.shared.state import create_state, ema
 from train.shared.step import make_train_step
 
-COMPILE_LONG = (
-    "inception",
-    "inception_v3_short",
-    "inception_paper",
-    "alexnet_paper_narrow",
-    "mobilenet_v3",
-    "mnasnet",
-    "dense",
-)
-ONE_OF_EACH_FAMILY = [
-    next((name for name in family.tiny if name not in COMPILE_LONG), None) for family in FAMILIES
-]  # the others are in the slow set
-AT_ONCE = [name if name in ONE_OF_EACH_FAMILY else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
+QUICK = ("mlp", "lenet5", "basic", "dense_cifar", "mobilenet_v2_tiny", "convnext")  # the others have their parts
+AT_ONCE = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
 RANDOM = np.random.RandomState(0)
 LABELS = RANDOM.randint(0, 10, 48)
 
@@ -93,7 +81,7 @@ def test_data_parallel_alone_and_fsdp_alone(fsdp, monkeypatch):
     assert_close(run("resnet8", make_mesh(8, fsdp)), alone("resnet8"))
 
 
-@pytest.mark.parametrize("name", ["lenet5", "bottleneck", "preact_resnet8"])
+@pytest.mark.parametrize("name", ["lenet5", "basic", "resnet8"])
 def test_pmap_ends_where_jit_does(name):
     assert_close(run(name, make_mesh(8), compilation="pmap"), alone(name))
 

@@ -9,7 +9,7 @@ from jaxvision.initialize import abstract_variables
 from jaxvision.weights import from_foreign, to_foreign
 from jaxvision.weights.names import name_maps
 from tests.reference import cases
-from tests.reference.case import NUM_CLASSES
+from tests.reference.case import NUM_CLASSES, to_run_once
 from tests.reference.random_values import random_images, random_weights
 from tests.reference.stored import disagreements, read
 
@@ -78,8 +78,6 @@ def test_weights_go_back_under_the_names_they_came_from(case, model, weights, va
 
 
 def test_outputs(name, case, model, variables, expected):
-    """Most models are not compiled as a whole: each operation is, once for all models that share its shapes."""
-
     def run(variables, images):
         headless = {**variables, "params": {"backbone": variables["params"]["backbone"]}}
         pooled = jv.create_model(name, num_classes=0, **case.fields).apply(headless, images, train=False)
@@ -87,7 +85,7 @@ def test_outputs(name, case, model, variables, expected):
         return model.apply(variables, images, train=False), stages, pooled
 
     images = random_images(2, case.image).transpose(0, 2, 3, 1)
-    logits, stages, pooled = case.prepared(run)(variables, images)
+    logits, stages, pooled = to_run_once(run)(variables, images)
     np.testing.assert_allclose(logits, expected.logits, rtol=0, atol=RELATIVE * expected.logits.std())
     outputs = {f"stage {i}": np.moveaxis(stage, -1, 1) for i, stage in enumerate(stages, start=1)} | {"pooled": pooled}
     assert not disagreements(outputs, expected.fingerprints, RELATIVE)

@@ -11,7 +11,7 @@ from jaxvision.initialize import abstract_variables
 from jaxvision.layers import BatchNorm
 from jaxvision.weights import from_foreign
 from tests.reference import cases
-from tests.reference.case import NUM_CLASSES
+from tests.reference.case import NUM_CLASSES, to_run_once
 from tests.reference.random_values import random_images, random_weights
 from tests.reference.stored import read
 
@@ -47,7 +47,7 @@ def test_logits_are_near_those_of_the_reference(name):
     model = bfloat16_model(name)
     variables = from_foreign(model, random_weights(expected.shapes, case.damped), case.layout)
     images = random_images(2, case.image).transpose(0, 2, 3, 1)
-    logits = case.prepared(lambda variables, images: model.apply(variables, images, train=False))(variables, images)
+    logits = to_run_once(lambda variables, images: model.apply(variables, images, train=False))(variables, images)
     assert logits.dtype == jnp.bfloat16
     error = np.asarray(logits, np.float64) - expected.logits
     # Where logits are means of ReLUs, and so not centred, what is rounded is as large as they are.

@@ -12,6 +12,11 @@ LEARNING_RATE = 0.02  # of the optimizer steps: SGD with Nesterov's momentum 0.9
 WEIGHT_DECAY = 0.01
 
 
+def to_run_once(function: Callable) -> Callable:
+    """Compiles a function without optimization: several times as quick to the result as an operation at a time."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One network.
@@ -20,20 +25,13 @@ class Case:
         layout: whose key names the reference implementation has.
         image: [C, H, W] of the images.
         damped: pattern of the weights that close a residual branch, see `random_weights`.
-        compiled: whether the network is compiled as a whole to compare its outputs: quicker where it has depthwise
-            convolutions, each of which takes long to compile alone.
         fields: of both networks, to make layers narrow whose bulk would cost time and prove nothing.
     """
 
     layout: str
     image: tuple[int, int, int]
     damped: str = ""
-    compiled: bool = False
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def prepared(self, function: Callable) -> Callable:
-        """Returns what computes a function of variables and images: compiled, or an operation at a time."""
-        return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0}) if self.compiled else function
 
 
 @dataclasses.dataclass(frozen=True)

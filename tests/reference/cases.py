@@ -1,6 +1,6 @@
 """What is compared with a reference implementation: the cases of all families, and where their results are stored."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -48,10 +48,15 @@ def first_of_each_kind() -> list[str]:
     return list({stands_for(name)[0]: name for name in reversed(INFERENCE)}.values())[::-1]
 
 
-def others_in_slow_set() -> list:
-    """Returns the registered models as parameters of a test: but for the first of each kind they are slow."""
-    quick = first_of_each_kind()
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in INFERENCE]
+def first_of_each_family() -> list[str]:
+    """Returns the first registered model of each family."""
+    return [next(iter(family.inference)) for family in FAMILIES]
+
+
+def others_in_slow_set(at_once: Collection[str] | None = None) -> list:
+    """Returns the registered models as parameters of a test: but for those named, the first of each kind, slow."""
+    at_once = first_of_each_kind() if at_once is None else at_once
+    return [name if name in at_once else pytest.param(name, marks=pytest.mark.slow) for name in INFERENCE]
 
 
 def inference_file(name: str) -> Path:

@@ -8,7 +8,7 @@ import jaxvision as jv
 from jaxvision.cnn.inverted_residual import Block
 from tests.reference.case import Case, Family, Tiny
 
-CASE = Case("torchvision", (3, 32, 32), r"features\.\d+\.block\.(2|3)\.1\.weight", compiled=True)
+CASE = Case("torchvision", (3, 32, 32), r"features\.\d+\.block\.(2|3)\.1\.weight")
 
 BLOCKS = (
     Block(3, 16, 16, nn.relu, squeeze_excite=True),

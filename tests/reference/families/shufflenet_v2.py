@@ -5,7 +5,7 @@ from functools import partial
 import jaxvision as jv
 from tests.reference.case import Case, Family, Tiny
 
-CASE = Case("torchvision", (3, 32, 32), compiled=True)
+CASE = Case("torchvision", (3, 32, 32))
 
 network = partial(jv.create_model, "shufflenet_v2_x0_5")
 
