@@ -25,9 +25,7 @@ PARTS_ARE_IN_OTHERS = (
     *("plain", "grouped", "se_basic", "se_bottleneck", "se_grouped", "deep_basic", "deep_bottleneck", "preact_basic"),
     *("alexnet_pool_first", "inception_paper"),
 )
-AT_ONCE = [
-    pytest.param(name, marks=pytest.mark.slow) if name in PARTS_ARE_IN_OTHERS else name for name in cases.SHORT
-]
+AT_ONCE = [pytest.param(name, marks=pytest.mark.slow) if name in PARTS_ARE_IN_OTHERS else name for name in cases.SHORT]
 
 OPTIMIZER = make_optimizer(
     OptimizerConfig("sgd", momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY),
