@@ -37,6 +37,7 @@ def fit(
     log: MetricsLog,
     progress: Progress,
     max_nonfinite: int,
+    unit: str = "images",
     is_stalled: Callable[[], bool] = lambda: False,
 ) -> TrainState:
     """Trains from the state's step to `total_steps`.
@@ -49,6 +50,7 @@ def fit(
         schedule: the learning rate, to log it.
         checkpoints, log, progress: where all of it goes.
         max_nonfinite: that of the training step.
+        unit: what the loss counts, for the speed.
         is_stalled: whether to end before that; asked before the first step and after each record of the log.
 
     Returns:
@@ -71,7 +73,7 @@ def fit(
             record = {f"train/{name}": value for name, value in means(totals).items()}
             record |= {
                 "learning_rate": float(schedule(step - 1)),
-                "images_per_second": float(totals["count"]) / elapsed,
+                f"{unit}_per_second": float(totals["count"]) / elapsed,
             }
             if due := step % evaluate_every == 0 or step == total_steps:
                 metrics = {f"val/{name}": value for name, value in evaluate(state).items()}
