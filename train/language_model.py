@@ -33,6 +33,7 @@ from train.shared.progress import progress
 from train.shared.run import RunError, check_run, exit_on, read_json, start_run, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step, means
+from train.trained import create_language_model
 
 RUN_ERRORS = (RunError, CheckpointError, NonFiniteLossError, OSError)
 """What can end a run and says what to do."""
@@ -218,7 +219,7 @@ def build(config: Config) -> Experiment:
     if len(text.val) < 2:
         raise ValueError(f"the validation part has {len(text.val)} character(s), 2 are needed: give a longer text")
     streams = Streams(text.train, config.batch_size, config.chunk)
-    model = create_model(describe(config, text)["model"])
+    model = create_language_model(describe(config, text)["model"])
     schedule = make_schedule(config.optimizer, config.epochs * streams.steps_per_epoch)
     optimizer, decay = make_optimizer(config.optimizer, schedule), config.optimizer.ema
     train_step = make_train_step(
@@ -244,11 +245,6 @@ def describe(config: Config, text: Text) -> dict[str, Any]:
         "characters": len(text.train) + len(text.val),
         "sha256": text.digest,
     }
-
-
-def create_model(fields: dict[str, Any]) -> LanguageModel:
-    """Makes the model that `describe` describes."""
-    return LanguageModel(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
 
 
 def check_text(directory: Path, about: dict[str, Any]) -> None:
