@@ -102,6 +102,8 @@ class Config:
                 raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
+        if self.optimizer.schedule == "plateau":
+            raise ValueError("--schedule plateau follows an accuracy, which a language model is not measured by")
         if self.optimizer.accumulate > 1:
             raise ValueError("--accumulate must be 1: each row of the batch has a state of its own to carry")
 

@@ -39,6 +39,7 @@ def fit(
     max_nonfinite: int,
     unit: str = "images",
     is_stalled: Callable[[], bool] = lambda: False,
+    after_evaluation: Callable[[TrainState], TrainState] = lambda state: state,
 ) -> TrainState:
     """Trains from the state's step to `total_steps`.
 
@@ -52,6 +53,7 @@ def fit(
         max_nonfinite: that of the training step.
         unit: what the loss counts, for the speed.
         is_stalled: whether to end before that; asked before the first step and after each record of the log.
+        after_evaluation: what training goes on with after an evaluation, which is then in the log.
 
     Returns:
         The state after the last step.
@@ -82,6 +84,7 @@ def fit(
             log.write({"step": step, **record})  # before the checkpoint: a run that goes on from it has this record
             progress.update(step, **record)
             if due:
+                state = after_evaluation(state)
                 checkpoints.save(step, state, metrics)
             if received and step < total_steps:
                 if not due:
