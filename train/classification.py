@@ -57,6 +57,9 @@ class Config:
     """Data set: digits (needs no files), mnist, fashion_mnist, cifar10, cifar100, or folder (see the README)."""
     data_dir: Path | None = None
     """Directory of the files of the data set."""
+    split: tuple[float, ...] | None = None
+    """Shares of train, val and test (or of train and the rest) that all images are cut into anew, with the classes in
+    the same shares; by default the splits of the data set."""
     image_size: int = 32
     """Height and width of the images that the model sees."""
     resize: int | None = None
@@ -266,7 +269,7 @@ def prepare(config: Config, views: Views | None = None) -> Task:
     """
     mesh = make_mesh(config.devices, config.fsdp)
     check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
-    data = load_images(config.data, config.data_dir, config.decoded_size, config.reading)
+    data = load_images(config.data, config.data_dir, config.decoded_size, config.reading, config.split)
     own_statistics = lambda: tuple(tuple(map(float, value)) for value in data.statistics())
     mean, std = transfer.statistics(config.transfer, config.model) or own_statistics()
     if len(mean) != data.shape[-1]:
