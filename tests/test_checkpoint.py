@@ -18,8 +18,8 @@ def state(value: float) -> dict:
     return {"params": {"kernel": jnp.full((256, 256), value)}, "step": jnp.int32(value), "none": None}
 
 
-def filled(directory, scores=(0.5, 0.9, 0.7, 0.9, 0.6, 0.1)) -> Checkpoints:
-    checkpoints = Checkpoints(directory, best="val/accuracy")
+def filled(directory, scores=(0.5, 0.9, 0.7, 0.9, 0.6, 0.1), **options) -> Checkpoints:
+    checkpoints = Checkpoints(directory, best="val/accuracy", **options)
     for step, score in enumerate(scores, start=1):
         checkpoints.save(step, state(step), {"val/accuracy": score})
     checkpoints.finish()
@@ -41,6 +41,14 @@ def test_the_latest_two_and_the_best_are_kept(tmp_path):
     np.testing.assert_array_equal(restored["params"]["kernel"], 4)
     assert restored["step"] == 4
     assert restored["none"] is None
+    checkpoints.close()
+
+
+def test_the_best_can_be_the_lowest(tmp_path):
+    checkpoints = filled(tmp_path, scores=(0.5, 0.2, 0.3, 0.2, 0.6, 0.9, 0.7), lowest=True)
+    assert checkpoints.best_step() == 4
+    assert checkpoints.steps() == [4, 6, 7]
+    assert checkpoints.restore_best(state(0))[1]["step"] == 4
     checkpoints.close()
 
 

@@ -31,6 +31,35 @@ def test_splits_are_disjoint_complete_and_stratified():
     assert [np.bincount(labels[part]).tolist() for part in parts] == [[30, 18, 12], [10, 6, 4], [10, 6, 4]]
 
 
+@pytest.mark.parametrize(
+    ("shares", "sizes"),  # the digits are 1,797, from 174 to 183 of a class
+    [((0.7, 0.3), [1257, 270, 270]), ((0.6, 0.2, 0.2), [1078, 360, 359]), ((0.98, 0.01, 0.01), [1761, 18, 18])],
+)
+def test_other_splits_hold_the_same_images(shares, sizes):
+    digits, again = load(None, 8), load_images("digits", None, 8, shares=shares)
+    splits = [again.train, again.val, again.test]
+    np.testing.assert_allclose([len(split) for split in splits], sizes, atol=5)  # rounded class by class
+    for split in splits:
+        np.testing.assert_allclose(
+            np.bincount(split.labels, minlength=10), len(split) / 10, atol=max(1, len(split) / 200)
+        )
+    lines = lambda *splits: sorted(
+        image.tobytes() + bytes([label]) for s in splits for image, label in zip(s.images, s.labels, strict=True)
+    )
+    assert lines(*splits) == lines(digits.train, digits.val, digits.test)
+
+
+@pytest.mark.parametrize("shares", [(1.0,), (0.5, 0.4), (0.5, 0.5, 0.0), (0.4, 0.3, 0.2, 0.1), (1.5, -0.5)])
+def test_shares_that_cannot_be_are_named(shares):
+    with pytest.raises(ValueError, match=f"--data digits: --split must be shares of train, .*got {shares[0]}"):
+        load_images("digits", None, 8, shares=shares)
+
+
+def test_a_split_without_images_is_named():
+    with pytest.raises(ValueError, match="the val split holds no images"):
+        load_images("digits", None, 8, shares=(0.998, 0.001, 0.001))
+
+
 def test_preprocessing_centres_and_scales():
     digits = load(None, 8)
     images = Preprocessing(*(tuple(map(float, value)) for value in digits.statistics()), 8)(digits.train.images)

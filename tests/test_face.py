@@ -55,6 +55,7 @@ def test_models_made_alike_are_equal_and_hash_alike(name):
 @pytest.mark.parametrize(("name", "stages"), [
     ("mlp", ((2, 1, 1, 512), (2, 1, 1, 512))),
     ("convnet", ((2, 37, 37, 10), (2, 17, 17, 20), (2, 7, 7, 40))),  # as the course has them
+    ("lstm_rows", ((2, 32, 1, 128),)),
     ("lenet5", ((2, 14, 14, 6), (2, 5, 5, 16), (2, 1, 1, 120))),
     ("alexnet", ((2, 27, 27, 64), (2, 13, 13, 192), (2, 6, 6, 256))),
     ("alexnet_paper", ((2, 27, 27, 96), (2, 13, 13, 256), (2, 6, 6, 256))),  # 9,216 pixels in the end
@@ -88,7 +89,7 @@ def test_out_indices_that_do_not_exist(index):
 
 @pytest.mark.parametrize(("name", "dim"), [
     ("mlp", 512), ("convnet", 1960), ("lenet5", 84), ("alexnet", 4096), ("nin", 192), ("vgg11_bn", 4096),
-    ("resnet20", 64), ("resnet50", 2048),
+    ("lstm_rows", 128), ("resnet20", 64), ("resnet50", 2048),
     ("resnetv2_18", 512),
     ("mobilenet_v2", 1280), ("mobilenet_v3_small", 1024), ("squeezenet1_0", 512), ("shufflenet_v2_x2_0", 2048),
 ])  # fmt: skip
@@ -100,7 +101,7 @@ def test_no_classes_gives_pooled_features(name, dim):
 
 @pytest.mark.parametrize(("name", "channels"), [
     ("mlp", 1), ("convnet", 1), ("lenet5", 3), ("alexnet_paper", 1), ("nin", 1), ("vgg11", 1), ("resnet20", 1),
-    ("resnet18", 5),
+    ("lstm_rows", 1), ("resnet18", 5),
 ])  # fmt: skip
 def test_in_channels(name, channels):
     model = jv.create_model(name, in_channels=channels, num_classes=4)
@@ -173,6 +174,7 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     ("resnet18", (1, 64, 64, 3), "uint8", TypeError, "floating type, got uint8"),
     ("resnet18", (1, 0, 64, 3), "float32", ValueError, r"at least one pixel, got the shape \(1, 0, 64, 3\)"),
     ("mlp", (1, 32, 33, 3), "float32", ValueError, "32x32 pixels alone, got 32x33"),
+    ("lstm_rows", (1, 32, 28, 3), "float32", ValueError, "32x32 pixels alone, got 32x28"),
     ("convnet", (1, 39, 38, 3), "float32", ValueError, "39x39 pixels or more, got 39x38"),
     ("convnet", (1, 47, 39, 3), "float32", ValueError, r"\(images of 39x39\), got 9x7: convolutionalize slides"),
     ("lenet5", (1, 28, 28, 1), "float32", ValueError, "32x32 pixels alone, got 28x28"),

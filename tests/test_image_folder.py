@@ -62,6 +62,12 @@ def test_classes_alone_are_split_like_the_digits(tmp_path):
     values = [10 * label + int(Path(file).stem) for label, file in zip(labels, data.train.files, strict=True)]
     assert images.shape == (18, *data.shape)
     assert images[:, 3, 5, 0].tolist() == values
+    again = load_images("folder", tmp_path, 8, shares=(0.8, 0.1, 0.1))
+    assert [len(split) for split in (again.train, again.val, again.test)] == [24, 3, 3]
+    assert sorted(again.train.files + again.val.files + again.test.files) == sorted(str(tmp_path / f) for f in files)
+    assert all(
+        again.classes[n] == Path(f).parent.name for f, n in zip(again.train.files, again.train.labels, strict=True)
+    )
     # The split that a later run must find again.
     assert names(data.test, tmp_path)[:4] == names(load_images("folder", tmp_path, 8).test, tmp_path)[:4]
 

@@ -18,6 +18,7 @@ from train.shared.optimizer import OPTIMIZERS, SCHEDULES, OptimizerConfig, kerne
         ("step", {4: 0.5, 10: 1.0, 49: 1.0, 50: 0.1, 74: 0.1, 75: 0.01, 99: 0.01}),
         ("cosine", {9: 1.0, 10: 1.0, 55: 0.5, 32: 0.5 * (1 + np.cos(np.pi * 22 / 90)), 100: 0.0}),
         ("polynomial", {10: 1.0, 55: 0.25, 100: 0.0}),
+        ("plateau", {0: 0.1, 10: 1.0, 99: 1.0}),
         ("onecycle", {0: 0.04, 5: 0.52, 10: 1.0, 55: 0.5 + 2e-6, 100: 4e-6}),
     ],
 )

@@ -17,7 +17,7 @@ from tests.reference.stored import read
 
 ROUNDING = 2.0**-8  # largest relative rounding error of bfloat16
 ONE_OF_EACH_KIND = [
-    "mlp", "convnet",
+    "mlp", "convnet", "lstm_rows",
     "lenet5", "resnet18", "resnet50", "plain18", "resnetv2_18", "resnetv2_50", "resnet8", "plain8", "preact_resnet20",
     "seresnet18", "seresnext26d_32x4d", "alexnet_paper", "nin", "vgg11_bn",
     "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5", "squeezenet1_1", "shufflenet_v2_x0_5",
@@ -27,7 +27,7 @@ ONE_OF_EACH_KIND = [
 WINDOWED = ("lenet5", "nin", "seresnext26d_32x4d", "densenet_bc100_12", "inception_v3")  # by XLA's sums over windows
 # Adaptive pooling has one for each row and column; the paper's AlexNet has maps that fit, LeNet-5 sums windows, and
 # others only flatten their last map.
-POOLING_SUMS = {"mlp": 0, "convnet": 0, "lenet5": 0, "alexnet_paper": 0, "vgg11_bn": 7 + 7}
+POOLING_SUMS = {"mlp": 0, "lstm_rows": 0, "convnet": 0, "lenet5": 0, "alexnet_paper": 0, "vgg11_bn": 7 + 7}
 HEADS = {"googlenet": 2, "googlenet_paper": 2, "inception_v3": 1}  # auxiliary ones
 SUMS_IN_HEADS = {"googlenet": 4 + 4, "googlenet_paper": 4 + 4, "inception_v3": 5 + 5 + 1}  # rows, columns, all pixels
 one_of_each_kind = pytest.mark.parametrize("name", ONE_OF_EACH_KIND)

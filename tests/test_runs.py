@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -264,6 +265,19 @@ def test_a_run_that_stalls_ends_early_and_once(tmp_path, capsys, monkeypatch):
     (tmp_path / "run" / "result.json").unlink()  # as if it had been killed before
     classify(monkeypatch, *arguments)
     assert "going on after step 96 of 128\nstopped early, after step 96" in capsys.readouterr().out
+
+
+def test_the_rate_is_divided_at_plateaus_and_a_run_that_goes_on_knows_it(tmp_path, monkeypatch):
+    """Where nothing is learnt, every evaluation but the first is one."""
+    options = ["--schedule", "plateau", "--plateau", "1", "--learning-rate", "1e-12", "--warmup", "0", "--devices", "1"]
+    arguments = [*SHORT, *options, "--optimizer", "sgd", "--run-dir", tmp_path / "run"]
+    classify(monkeypatch, *arguments)
+    rates = [record["learning_rate"] for record in records(tmp_path / "run")]
+    np.testing.assert_allclose(rates, [1e-12] * 4 + [1e-13] * 2 + [1e-14] * 2, rtol=1e-5)
+    (tmp_path / "run" / "result.json").unlink()  # as if it had been killed after step 96
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "128")
+    classify(monkeypatch, *arguments)
+    assert [record["learning_rate"] for record in records(tmp_path / "run")] == rates
 
 
 def test_a_student_learns_from_a_run(run_dir, tmp_path, monkeypatch):

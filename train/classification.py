@@ -34,6 +34,7 @@ from train.shared.machine import machine
 from train.shared.mesh import PMAP_AXIS, Compilation, batch_sharding, check_batch_size, make_mesh
 from train.shared.metrics import MetricsLog, read_metrics, records_since_best
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from train.shared.plateau import plateaus, set_scale
 from train.shared.progress import progress
 from train.shared.run import RunError, check_run, exit_on, start_run, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
@@ -56,6 +57,9 @@ class Config:
     """Data set: digits (needs no files), mnist, fashion_mnist, cifar10, cifar100, or folder (see the README)."""
     data_dir: Path | None = None
     """Directory of the files of the data set."""
+    split: tuple[float, ...] | None = None
+    """Shares of train, val and test (or of train and the rest) that all images are cut into anew, with the classes in
+    the same shares; by default the splits of the data set."""
     image_size: int = 32
     """Height and width of the images that the model sees."""
     resize: int | None = None
@@ -265,7 +269,7 @@ def prepare(config: Config, views: Views | None = None) -> Task:
     """
     mesh = make_mesh(config.devices, config.fsdp)
     check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
-    data = load_images(config.data, config.data_dir, config.decoded_size, config.reading)
+    data = load_images(config.data, config.data_dir, config.decoded_size, config.reading, config.split)
     own_statistics = lambda: tuple(tuple(map(float, value)) for value in data.statistics())
     mean, std = transfer.statistics(config.transfer, config.model) or own_statistics()
     if len(mean) != data.shape[-1]:
@@ -369,6 +373,8 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
     """
     directory, steps = config.directory, config.epochs * experiment.order.steps_per_epoch
     evaluations_since_best = lambda: records_since_best(read_metrics(directory / "metrics.jsonl"), "val/accuracy")
+    scale = partial(rate_scale, config)
+    on_plateaus = config.optimizer.schedule == "plateau"
     begun = time.perf_counter()
     checkpoints = Checkpoints(directory / "checkpoints", best="val/accuracy")
     start, state = checkpoints.restore_latest(experiment.state) or (0, experiment.state)
@@ -384,12 +390,13 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
             log_every=min(experiment.order.steps_per_epoch, 100),
             evaluate_every=config.evaluate_every * experiment.order.steps_per_epoch,
             evaluate=lambda state: experiment.evaluator(state.variables, experiment.data.val)[0],
-            schedule=experiment.schedule,
+            schedule=lambda step: scale() * experiment.schedule(step),
             checkpoints=checkpoints,
             log=log,
             progress=bar,
             max_nonfinite=config.max_nonfinite,
             is_stalled=lambda: config.patience is not None and evaluations_since_best() >= config.patience,
+            after_evaluation=lambda state: set_scale(state, scale()) if on_plateaus else state,
         )
     if int(state.step) < steps:
         print(f"stopped early, after step {int(state.step)}: --patience {config.patience}")
@@ -397,6 +404,15 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
     checkpoints.close()
     write_json(directory / "machine.json", {**machine(), "from_step": start, "seconds": time.perf_counter() - begun})
     return conclude(config, experiment, state.variables, best, {"best step": f"{best:,} of {steps:,}"})
+
+
+def rate_scale(config: Config) -> float:
+    """Returns what the learning rate is multiplied by after the plateaus in the log of the run."""
+    if config.optimizer.schedule != "plateau":
+        return 1.0
+    records = read_metrics(config.directory / "metrics.jsonl")
+    accuracies = [record["val/accuracy"] for record in records if "val/accuracy" in record]
+    return config.optimizer.step_factor ** plateaus(accuracies, config.optimizer.plateau)
 
 
 def conclude(

@@ -38,6 +38,8 @@ class Options:
     """Data set, as train.classification has them."""
     data_dir: Path | None = None
     """Directory of the files of the data set."""
+    split: tuple[float, ...] | None = None
+    """Shares of the splits that all images are cut into anew, as train.classification has them."""
     image_size: int = 32
     """Height and width that images are resized to."""
     most: int = 2000
@@ -120,7 +122,7 @@ def compare(options: Options) -> tuple[dict[str, np.ndarray], tuple[str, ...], l
         ValueError: there is no such data, or a split is too small to be compared.
         OSError, BadImagesError: files cannot be read.
     """
-    data = load_images(options.data, options.data_dir, options.image_size)
+    data = load_images(options.data, options.data_dir, options.image_size, shares=options.split)
     splits = {name: getattr(data, name) for name in SPLITS}
     if small := [name for name, split in splits.items() if len(split) < 10]:
         raise ValueError(f"the {small[0]} split has {len(splits[small[0]])} images; 10 are the least to be compared")

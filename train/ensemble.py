@@ -87,6 +87,8 @@ class Config:
             raise ValueError(f"--swa-rate must be above 0 and at most 1, got {self.swa_rate}")
         if self.training.patience is not None:
             raise ValueError("--patience ends the run of one classifier: members are trained to the end")
+        if self.training.optimizer.schedule == "plateau":
+            raise ValueError("--schedule plateau follows the accuracy of one classifier: members share theirs")
         if self.method == "snapshots" and self.training.epochs % self.members:
             raise ValueError(f"--epochs {self.training.epochs} is not a multiple of --members {self.members} snapshots")
         if self.method != "seeds" and self.training.optimizer.schedule != "cosine":

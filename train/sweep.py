@@ -110,7 +110,8 @@ class Config:
         if self.training.compile != "jit":
             raise ValueError("--compile must be jit: trials are trained at once by vmap")
         for point in grid(self.dimensions, 2):
-            configure(self.training, point)
+            if configure(self.training, point).optimizer.schedule == "plateau":
+                raise ValueError("--schedule plateau follows the accuracy of one classifier: trials share their steps")
         if "grid" in self.search and (size := len(grid(self.dimensions, self.points))) > self.trials:
             raise ValueError(f"--search grid: the grid has {size} points, more than --trials {self.trials}")
 

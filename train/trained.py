@@ -1,4 +1,4 @@
-"""A trained classifier, as the directory of its run holds it.
+"""Trained models, as the directories of their runs hold them.
 
 Shapes: N images, H height, W width, C channels, K classes.
 """
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxvision as jv
+from jaxvision.rnn.language_model import LanguageModel
 from train.data.images import Preprocessing
 from train.shared.run import RunError, read_json
 
@@ -49,9 +50,7 @@ def read_trained(run_dir: Path) -> TrainedClassifier:
     Raises:
         RunError: the run is not complete, or a file of it is damaged.
     """
-    if not (run_dir / "result.json").exists():
-        raise RunError(f"{run_dir} holds no complete run (no result.json): train to the end first")
-    about = read_json(run_dir / "model.json")
+    about = _about(run_dir)
     try:
         classes, channels, size = about["classes"], about["in_channels"], about["resize"]
         preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]), about["image_size"])
@@ -61,3 +60,42 @@ def read_trained(run_dir: Path) -> TrainedClassifier:
     model = jv.create_model(name, num_classes=len(classes), in_channels=channels, dtype=dtype)
     variables = jv.load_weights(model, run_dir / "weights.safetensors")
     return TrainedClassifier(name, model, variables, preprocessing, classes, channels, size)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedLanguageModel:
+    """A language model with its weights, and the characters that its tokens stand for.
+
+    Attributes:
+        model: the module.
+        variables: its best parameters.
+        vocabulary: a token is a place in it.
+    """
+
+    model: LanguageModel
+    variables: Any
+    vocabulary: str
+
+
+def read_language_model(run_dir: Path) -> TrainedLanguageModel:
+    """Reads what a complete run of `train.language_model` has written.
+
+    Raises:
+        RunError: the run is not complete, or is of another kind, or a file of it is damaged.
+    """
+    about = _about(run_dir)
+    if "vocabulary" not in about:
+        raise RunError(f"{run_dir} holds no language model (its model.json has no vocabulary)")
+    model = create_language_model(about["model"])
+    return TrainedLanguageModel(model, jv.load_weights(model, run_dir / "weights.safetensors"), about["vocabulary"])
+
+
+def create_language_model(fields: dict[str, Any]) -> LanguageModel:
+    """Makes a language model of its fields as `model.json` has them."""
+    return LanguageModel(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
+
+
+def _about(run_dir: Path) -> dict[str, Any]:
+    if not (run_dir / "result.json").exists():
+        raise RunError(f"{run_dir} holds no complete run (no result.json): train to the end first")
+    return read_json(run_dir / "model.json")

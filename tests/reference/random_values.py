@@ -34,7 +34,7 @@ def _draw(key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _bounds(key: str, shape: tuple[int, ...]) -> tuple[float, float]:
-    if key.endswith(("bias", "running_mean")):
+    if key.endswith(("bias", "running_mean")) or ".bias_" in key:  # bias_ih_l0 of a recurrent layer
         return -0.3, 0.3
     if len(shape) == 1:  # running variance, or the scale of a normalisation
         return 0.5, 1.5

@@ -28,7 +28,7 @@ CIFAR = classification.Config(
 IMAGENET = classification.Config(
     image_size=32, epochs=6, batch_size=64, evaluate_every=2, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
 )
-SMALL = ("mlp", "convnet", "lenet5")  # that learn without batch normalisation, and take longer
+SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
 # Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
 IMAGE_SIZES = {"convnet": 39, "alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64, "inception_v3": 75}
 LEARNING_RATES = {"alexnet": 1e-4, "nin": 1e-3, "vgg": 1e-4}  # by the beginning of the name

@@ -6,9 +6,9 @@
 The directory holds `train` and `val`, a folder of image files to a class; the test set is cut off `train`, as `val` is
 what published accuracies are of. AlexNet: https://papers.nips.cc/paper/4824, section 5, with weights of small variance
 and biases of 1 as the paper has them (`jaxvision.cnn.alexnet`). The others: torchvision's references/classification,
-batches of 256 in all. Departures: the paper divides the rate by 10 whenever the validation error stops falling, three
-times in about 90 epochs, here after 30, 60 and 80; the decay spares biases and normalisations; crops are cut out of the
-middle square of an image, resized to 256 pixels, where torchvision cuts them out of the whole.
+batches of 256 in all. The paper divides the rate by 10 when the validation error stops falling, without saying for how
+long: here for three epochs. Departures: the decay spares biases and normalisations; crops are cut out of the middle
+square of an image, resized to 256 pixels, where torchvision cuts them out of the whole.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ PAPER = dataclasses.replace(
     image_size=227,
     batch_size=128,
     augment="alexnet",
-    optimizer=dataclasses.replace(SGD, learning_rate=0.01, weight_decay=5e-4, milestones=(30 / 90, 60 / 90, 80 / 90)),
+    optimizer=dataclasses.replace(SGD, learning_rate=0.01, weight_decay=5e-4, schedule="plateau", plateau=3),
 )
 LONGER = dataclasses.replace(TORCHVISION, epochs=100, optimizer=dataclasses.replace(SGD, milestones=(0.3, 0.6, 0.9)))
 SLOWER = dataclasses.replace(TORCHVISION, optimizer=dataclasses.replace(SGD, learning_rate=0.01))

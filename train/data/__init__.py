@@ -19,7 +19,13 @@ IMAGE_SETS: Mapping[str, Callable[[Path | None, int], ImageSet]] = {
 """Those that are held in memory; the name of the other kind is `folder`."""
 
 
-def load_images(name: str, directory: Path | None, image_size: int, reading: ReadingConfig | None = None) -> ImageSet:
+def load_images(
+    name: str,
+    directory: Path | None,
+    image_size: int,
+    reading: ReadingConfig | None = None,
+    shares: tuple[float, ...] | None = None,
+) -> ImageSet:
     """Loads a set of labelled images.
 
     Args:
@@ -27,6 +33,7 @@ def load_images(name: str, directory: Path | None, image_size: int, reading: Rea
         directory: where its files are; None for a set that needs none.
         image_size: height and width that its images are resized to.
         reading: how images are read that are not held in memory; None for the defaults.
+        shares: of the splits that it is cut into anew (see `ImageSet.cut`); None for its own.
 
     Raises:
         ValueError: no set has that name (the message suggests the nearest), or its files are not as they should be.
@@ -38,7 +45,8 @@ def load_images(name: str, directory: Path | None, image_size: int, reading: Rea
     if image_size < 1:
         raise ValueError(f"--image-size must be 1 or more, got {image_size}")
     try:
-        return sets[name](directory, image_size)
+        data = sets[name](directory, image_size)
+        return data if shares is None else data.cut(shares)
     except ValueError as error:
         where = f" --data-dir {directory}" if directory else ""
         raise ValueError(f"--data {name}{where}: {error}") from error

@@ -146,6 +146,18 @@ class FileSplit:
                 self.bad.add(reasons)
                 yield batch
 
+    def take(self, indices: np.ndarray) -> "FileSplit":
+        """Returns the split of some of the images."""
+        return dataclasses.replace(
+            self, files=tuple(self.files[index] for index in indices), labels=self.labels[indices]
+        )
+
+    def joined(self, *others: "FileSplit") -> "FileSplit":
+        """Returns the split of these images and those of other splits of the set."""
+        splits = (self, *others)
+        files = tuple(file for split in splits for file in split.files)
+        return dataclasses.replace(self, files=files, labels=np.concatenate([split.labels for split in splits]))
+
     def read(self, indices: np.ndarray) -> tuple[Batch, dict[str, str]]:
         """Returns the images of the given indices, and what is wrong with those that could not be read.
 

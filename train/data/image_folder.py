@@ -4,7 +4,6 @@ DIR/train/<class>/*, DIR/val/<class>/* (or valid, validation), DIR/test/<class>/
 cut off train. Or DIR/<class>/*, of which all three splits are made.
 """
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,8 @@ def load(directory: Path | None, image_size: int, reading: ReadingConfig) -> Ima
     splits = {split: _split(files, classes, image_size, reading.workers, bad) for split, files in found.items()}
     missing = [split for split in SPLITS if split not in splits]
     shares = WHOLE if folders["train"] == directory else (1 - CUT_OFF * len(missing), *[CUT_OFF] * len(missing))
-    splits |= zip(["train", *missing], _cut(splits["train"], shares), strict=True)
+    parts = stratified_split(splits["train"].labels, shares)
+    splits |= zip(["train", *missing], map(splits["train"].take, parts), strict=True)
     return ImageSet(classes, **splits)
 
 
@@ -79,11 +79,3 @@ def _split(found: dict[str, list[str]], classes: tuple[str, ...], size: int, wor
     files = tuple(file for name in found for file in found[name])
     labels = np.repeat([classes.index(name) for name in found], [len(files) for files in found.values()])
     return FileSplit(files, labels.astype(np.int32), size, workers, bad)
-
-
-def _cut(split: FileSplit, shares: tuple[float, ...]) -> list[FileSplit]:
-    parts = stratified_split(split.labels, shares)
-    return [
-        dataclasses.replace(split, files=tuple(split.files[index] for index in part), labels=split.labels[part])
-        for part in parts
-    ]

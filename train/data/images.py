@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,12 @@ class LabelledImages(Protocol):
     def batches(self, order: Order, start: int, stop: int) -> Iterator[Batch]:
         """Yields the batches of the steps from `start` to before `stop`."""
 
+    def take(self, indices: np.ndarray) -> Self:
+        """Returns the split of some of the images."""
+
+    def joined(self, *others: Self) -> Self:
+        """Returns the split of these images and those of other splits."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -74,6 +80,15 @@ class Split:
         """Yields the batches of the steps from `start` to before `stop`."""
         for indices in map(order, range(start, stop)):
             yield {"image": self.images[indices], "label": self.labels[indices]}
+
+    def take(self, indices: np.ndarray) -> "Split":
+        """Returns the split of some of the images."""
+        return Split(self.images[indices], self.labels[indices])
+
+    def joined(self, *others: "Split") -> "Split":
+        """Returns the split of these images and those of other splits."""
+        splits = (self, *others)
+        return Split(np.concatenate([s.images for s in splits]), np.concatenate([s.labels for s in splits]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +133,22 @@ class ImageSet:
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation [C] of the training pixels (see `LabelledImages`)."""
         return self.train.statistics()
+
+    def cut(self, shares: tuple[float, ...]) -> "ImageSet":
+        """Returns the same images, those of all splits, in stratified splits of other shares.
+
+        Args:
+            shares: of train, val and test; or of train and of the rest, of which val and test are halves.
+
+        Raises:
+            ValueError: they are not two or three shares above 0 that sum to 1, or too small for an image.
+        """
+        if len(shares) not in (2, 3) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+            expected = "shares of train, val and test (or of train and the rest), which sum to 1"
+            raise ValueError(f"--split must be {expected}, got {' '.join(map(str, shares))}")
+        first, *rest = shares if len(shares) == 3 else (shares[0], shares[1] / 2, shares[1] / 2)
+        whole = self.train.joined(self.val, self.test)
+        return ImageSet(self.classes, *map(whole.take, stratified_split(whole.labels, (first, *rest))))
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:  # [H, W] or [H, W, 3] uint8 -> [size, size, C]

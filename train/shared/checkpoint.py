@@ -34,21 +34,23 @@ class Checkpoints:
     Saving returns at once; the files are written while training goes on.
     """
 
-    def __init__(self, directory: Path, *, best: str, write: bool = True):
+    def __init__(self, directory: Path, *, best: str, lowest: bool = False, write: bool = True):
         """Opens or creates the directory.
 
         Args:
             directory: of the checkpoints.
             best: name of the metric whose highest value marks the checkpoint to keep beside the latest.
+            lowest: whether its lowest value does, as of a loss.
             write: whether this is the run itself, which clears away what a killed process left half written; False to
                 read beside a run that may go on.
         """
-        self.directory, self._best = directory, best
+        self.directory = directory
+        self._score = lambda metrics: -metrics[best] if lowest else metrics[best]
         policies = ocp.training.preservation_policies
         keep = policies.AnyPreservationPolicy(
             [
                 policies.LatestN(2),
-                policies.BestN(get_metric_fn=lambda m: m[best], n=1, keep_checkpoints_without_metrics=False),
+                policies.BestN(get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False),
             ]
         )
         self._checkpointer = ocp.training.Checkpointer(
@@ -167,7 +169,7 @@ class Checkpoints:
         self._checkpointer.close()
 
     def _steps_by_score(self) -> list[int]:
-        scored = [(c.metrics[self._best], c.step) for c in self._checkpointer.checkpoints if c.metrics]
+        scored = [(self._score(c.metrics), c.step) for c in self._checkpointer.checkpoints if c.metrics]
         return [step for _, step in sorted(scored)]
 
     def _restore_first(self, steps: list[int], like: Any) -> tuple[int, Any] | None:

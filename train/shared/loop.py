@@ -37,7 +37,9 @@ def fit(
     log: MetricsLog,
     progress: Progress,
     max_nonfinite: int,
+    unit: str = "images",
     is_stalled: Callable[[], bool] = lambda: False,
+    after_evaluation: Callable[[TrainState], TrainState] = lambda state: state,
 ) -> TrainState:
     """Trains from the state's step to `total_steps`.
 
@@ -49,7 +51,9 @@ def fit(
         schedule: the learning rate, to log it.
         checkpoints, log, progress: where all of it goes.
         max_nonfinite: that of the training step.
+        unit: what the loss counts, for the speed.
         is_stalled: whether to end before that; asked before the first step and after each record of the log.
+        after_evaluation: what training goes on with after an evaluation, which is then in the log.
 
     Returns:
         The state after the last step.
@@ -71,7 +75,7 @@ def fit(
             record = {f"train/{name}": value for name, value in means(totals).items()}
             record |= {
                 "learning_rate": float(schedule(step - 1)),
-                "images_per_second": float(totals["count"]) / elapsed,
+                f"{unit}_per_second": float(totals["count"]) / elapsed,
             }
             if due := step % evaluate_every == 0 or step == total_steps:
                 metrics = {f"val/{name}": value for name, value in evaluate(state).items()}
@@ -80,6 +84,7 @@ def fit(
             log.write({"step": step, **record})  # before the checkpoint: a run that goes on from it has this record
             progress.update(step, **record)
             if due:
+                state = after_evaluation(state)
                 checkpoints.save(step, state, metrics)
             if received and step < total_steps:
                 if not due:

@@ -11,6 +11,8 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from optax import contrib
 
+from train.shared.plateau import with_scale
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
@@ -20,14 +22,16 @@ class OptimizerConfig:
     """Rule of the update."""
     learning_rate: float = 3e-3
     """Highest learning rate, reached after the warm-up."""
-    schedule: Literal["constant", "step", "cosine", "polynomial", "onecycle"] = "cosine"
+    schedule: Literal["constant", "step", "cosine", "polynomial", "onecycle", "plateau"] = "cosine"
     """Shape of the learning rate after the warm-up; onecycle has its own: up from 1/25 and down, by cosines."""
     warmup: float = 0.05
     """Share of the run over which the learning rate rises: linearly from zero, but for onecycle."""
     milestones: tuple[float, ...] = (0.5, 0.75)
     """step: shares of the run after which the learning rate is multiplied by `step_factor`."""
     step_factor: float = 0.1
-    """step: see `milestones`."""
+    """step: see `milestones`; plateau: what the learning rate is multiplied by at each."""
+    plateau: int = 3
+    """plateau: evaluations in a row without a new best validation accuracy that make one."""
     power: float = 1.0
     """polynomial: exponent of the fall to zero."""
     weight_decay: float = 2e-2
@@ -57,6 +61,7 @@ class OptimizerConfig:
             ("learning_rate", self.learning_rate >= 0, "0 or more"),
             ("warmup", 0 <= self.warmup < 1, "a share of the run from 0 to below 1"),
             ("milestones", all(0 < m < 1 for m in self.milestones), "shares of the run between 0 and 1"),
+            ("plateau", self.plateau >= 1, "1 or more"),
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
             ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0"),
             ("accumulate", self.accumulate >= 1, "1 or more"),
@@ -104,12 +109,20 @@ def _onecycle(config: OptimizerConfig, total: int, warmup: int) -> optax.Schedul
     return optax.cosine_onecycle_schedule(total, config.learning_rate, config.warmup, 25.0, 1e4)
 
 
-SCHEDULES = {"constant": _constant, "step": _step, "cosine": _cosine, "polynomial": _polynomial, "onecycle": _onecycle}
+SCHEDULES = {
+    "constant": _constant,
+    "step": _step,
+    "cosine": _cosine,
+    "polynomial": _polynomial,
+    "onecycle": _onecycle,
+    "plateau": _constant,  # and divided by the run itself, see train/shared/plateau.py
+}
 
 
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Returns the update rule of a config, clipping first."""
     rule = _by_group(config, schedule) if config.group_rates else OPTIMIZERS[config.optimizer](config, schedule)
+    rule = with_scale(rule) if config.schedule == "plateau" else rule
     return rule if config.clip_norm is None else optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
 
 

@@ -100,6 +100,6 @@ def _line(values: dict[str, float]) -> str:
 
 
 def _labelled(name: str, value: float) -> str:
-    if name == "images_per_second":
-        return f"{value:,.0f} images/s"
+    if name.endswith("_per_second"):
+        return f"{value:,.0f} {name.removesuffix('_per_second')}/s"
     return f"{name.removeprefix('train/').replace('/', ' ').replace('_', ' ')} {value:.4g}"

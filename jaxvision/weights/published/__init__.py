@@ -54,6 +54,7 @@ UNPUBLISHED = (
     "convnet",
     "lenet5",
     "airbench94",
+    "lstm_rows",
     *alexnet.UNPUBLISHED,
     *nin.UNPUBLISHED,
     *googlenet.UNPUBLISHED,

@@ -17,6 +17,7 @@ from tests.reference.families import (
     nin,
     regnet,
     resnet,
+    rows,
     shufflenet_v2,
     squeezenet,
     vgg,
@@ -42,4 +43,5 @@ FAMILIES = (
     regnet.FAMILY,
     efficientnet.FAMILY,
     convnext.FAMILY,
+    rows.FAMILY,
 )

@@ -1,0 +1,1 @@
+"""Recurrent networks: of images read row by row, and of text."""
