@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 import jaxvision as jv
 from jaxvision.rnn.language_model import LanguageModel
 from train import hidden_units
-from train.data.text import TextFile, load_text
+from train.data.text import TextFile, load_text, standard_library
 from train.hidden_units import Labelled, activations, areas, colored, picture, search, unit_name, unseen_files, window
 from train.language_model import Config, describe
 from train.shared.run import RunError, to_json, write_json
@@ -19,9 +19,11 @@ RANDOM = np.random.RandomState(0)
 
 
 def test_areas_are_those_of_scikit_learn():
-    units, holds = np.round(RANDOM.randn(300, 70), 1).astype(np.float16), RANDOM.rand(300) < 0.2  # with ties
-    expected = [roc_auc_score(holds, unit) for unit in units.T]
-    np.testing.assert_allclose(areas(units, holds), expected, rtol=1e-12)
+    units = np.round(RANDOM.randn(300, 70), 1).astype(np.float16)  # with ties
+    marks = {"rare": RANDOM.rand(300) < 0.1, "frequent": RANDOM.rand(300) < 0.8}
+    found = areas(units, marks)
+    for name, holds in marks.items():
+        np.testing.assert_allclose(found[name], [roc_auc_score(holds, unit) for unit in units.T], rtol=1e-12)
 
 
 def test_a_unit_that_is_known_to_fire_is_found():
@@ -57,6 +59,19 @@ def test_activations_are_what_the_head_is_given(cell):
         np.testing.assert_allclose(units[-1, 12:], np.tanh(state[1][1, 0]), atol=1e-3)
         assert unit_name(model, 13) == "cell 1 of layer 2"
     assert unit_name(model, 3) == "output 3 of layer 1"
+
+
+def test_of_the_standard_library_the_modules_after_the_run_are_taken(tmp_path):
+    config = Config(max_characters=300_000)
+    text = load_text("python", None, 300_000)
+    for name, content in {"config": to_json(config), "model": describe(config, text)}.items():
+        write_json(tmp_path / f"{name}.json", content)
+    choosing, measuring = hidden_units.read_texts(tmp_path, 60_000)
+    trained_on = standard_library(None, 300_000)
+    after = standard_library(None, 420_000)[len(trained_on) :]
+    assert choosing.text == "".join(file.content for file in after[::2])[:60_000]
+    assert measuring.text == "".join(file.content for file in after[1::2])[:60_000]
+    assert choosing.holds["inside quotes"].shape == (len(choosing.text),)
 
 
 def test_files_that_training_saw_a_part_of_are_left_out():

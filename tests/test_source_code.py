@@ -8,12 +8,16 @@ MARKED = {
     "inside quotes": '''
 x = "ab" + r'c' + f"{x}d"
     ^^^     ^^     ^^^^^
-""\" a
-^^^^^^
-b""\"
-^
 y = '' # "no"
     ^
+''',
+    "inside triple quotes": '''
+""\" a
+^^^^^^
+b""\" + 'c'
+^
+x = rf""\"{x}""\"
+      ^^^^^^
 ''',
     "inside the condition of an if": '''
 if a(b[1:2]) :

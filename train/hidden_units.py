@@ -25,7 +25,7 @@ from scipy.stats import rankdata
 import jaxvision as jv
 from jaxvision.rnn.language_model import LanguageModel
 from train.data.source_code import properties
-from train.data.text import TEXTS, TextFile, cut, encode, validation_start
+from train.data.text import TEXTS, TextFile, cut, encode, standard_library, validation_start
 from train.language_model import Config
 from train.shared.figures import STYLE, WIDTH
 from train.shared.files import write_atomically
@@ -34,7 +34,7 @@ from train.trained import read_language_model
 
 TEMPLATE = Path(__file__).parent / "shared" / "hidden_units.html"
 CHUNK = 512  # characters of a dispatch
-BLOCK = 64  # activations ranked at a time
+BLOCK = 32  # activations ranked at a time
 LINES, COLUMNS = 24, 96  # of the picture of a unit
 BLUE, RED = (0.0, 0.3, 1.0), (1.0, 0.1, 0.1)
 MONOSPACE_ADVANCE = 0.602  # width of a character of DejaVu Sans Mono, in heights
@@ -48,7 +48,7 @@ class Options:
     """Directory of a complete run of `train.language_model` on Python source."""
     output: Path | None = None
     """Directory of the page, the pictures and the figures; by default hidden_units in that of the run."""
-    characters: int = 100_000
+    characters: int = 80_000
     """Most characters to choose units on, and to measure them on."""
 
 
@@ -106,15 +106,27 @@ def unit_name(model: LanguageModel, unit: int) -> str:
     return f"{('output', 'cell')[kind]} {unit} of layer {layer + 1}"
 
 
-def areas(units: np.ndarray, holds: np.ndarray) -> np.ndarray:  # [N, U], bool [N] -> [U]
-    """Returns the area under each unit's ROC curve: how often it is higher where the property holds than elsewhere.
+def areas(units: np.ndarray, marks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:  # [N, U], bool [N] -> [U]
+    """Returns the area under each unit's ROC curve: how often it is higher where a property holds than elsewhere.
 
-    From the ranks of its activations, equals sharing theirs (Mann and Whitney).
+    From the ranks of its activations, equals sharing theirs (Mann and Whitney). The property holds somewhere and
+    somewhere not.
+
+    Args:
+        units: activations [N, U].
+        marks: where each property holds, bool [N].
+
+    Returns:
+        [U] for each property.
     """
-    positive, negative = holds.sum(), (~holds).sum()
-    blocks = [units[:, first : first + BLOCK] for first in range(0, units.shape[1], BLOCK)]
-    sums = np.concatenate([rankdata(block, axis=0)[holds].sum(0) for block in blocks])
-    return (sums - positive * (positive + 1) / 2) / (positive * negative)
+    holds = np.stack(list(marks.values())).astype(np.float64)  # [P, N]
+    columns = [
+        np.ascontiguousarray(units[:, first : first + BLOCK].T, np.float32) for first in range(0, units.shape[1], BLOCK)
+    ]
+    sums = np.concatenate([holds @ rankdata(block, axis=1).T for block in columns], 1)  # [P, U]
+    positive = holds.sum(1, keepdims=True)
+    found = (sums - positive * (positive + 1) / 2) / (positive * (len(units) - positive))
+    return dict(zip(marks, found, strict=True))
 
 
 def search(choosing: tuple[np.ndarray, Labelled], measuring: tuple[np.ndarray, Labelled]) -> dict[str, Found]:
@@ -123,15 +135,16 @@ def search(choosing: tuple[np.ndarray, Labelled], measuring: tuple[np.ndarray, L
     Properties that hold nowhere or everywhere in one of them are left out.
     """
     (units, text), (other_units, other) = choosing, measuring
+    varies = lambda marks: 0 < marks.sum() < len(marks)
+    names = [name for name in text.holds if varies(text.holds[name]) and varies(other.holds[name])]
+    chosen = areas(units, {name: text.holds[name] for name in names})
+    best = {name: int(np.abs(found - 0.5).argmax()) for name, found in chosen.items()}
     found = {}
-    for name, holds in text.holds.items():
-        if not all(0 < marks.sum() < len(marks) for marks in (holds, other.holds[name])):
-            continue
-        found_here = areas(units, holds)
-        unit = int(np.abs(found_here - 0.5).argmax())
-        sign = 1 if found_here[unit] >= 0.5 else -1
-        measured = areas(sign * other_units[:, unit : unit + 1], other.holds[name])[0]
-        found[name] = Found(unit, sign, max(found_here[unit], 1 - found_here[unit]), float(measured))
+    for name, unit in best.items():
+        sign = 1 if chosen[name][unit] >= 0.5 else -1
+        measured = areas(sign * other_units[:, unit : unit + 1], {name: other.holds[name]})[name][0]
+        area = chosen[name][unit] if sign > 0 else 1 - chosen[name][unit]
+        found[name] = Found(unit, sign, float(area), float(measured))
     return found
 
 
@@ -161,6 +174,8 @@ def labelled(files: Sequence[TextFile], most: int) -> Labelled:
 def read_texts(run_dir: Path, most: int) -> tuple[Labelled, Labelled]:
     """Returns the text to choose units on and the one to measure them on: every other file that training left out.
 
+    Of the standard library these are modules after those of the run's text; of files, those of its validation part.
+
     Raises:
         RunError: the text of the run is not there any more, or has not two files left out.
     """
@@ -168,9 +183,12 @@ def read_texts(run_dir: Path, most: int) -> tuple[Labelled, Labelled]:
     files = TEXTS[config.data](config.data_dir, config.max_characters)
     if cut(files).digest != read_json(run_dir / "model.json")["sha256"]:
         raise RunError(f"{run_dir} was trained on another text than --data {config.data} is now")
-    unseen = unseen_files(files)
+    if config.data == "python":
+        unseen = standard_library(None, config.max_characters + 2 * most)[len(files) :]
+    else:
+        unseen = unseen_files(files)
     if len(unseen) < 2:
-        raise RunError(f"{len(unseen)} whole file(s) of the text of {run_dir} were left out of training, 2 are needed")
+        raise RunError(f"{len(unseen)} whole file(s) were left out of the training of {run_dir}, 2 are needed")
     return labelled(unseen[::2], most), labelled(unseen[1::2], most)
 
 

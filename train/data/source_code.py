@@ -13,6 +13,7 @@ from itertools import accumulate
 import numpy as np
 
 Span = tuple[int, int]  # the first character, and the one after the last
+TRIPLE = ('"""', "'''")
 FAR = 40  # columns
 
 # Since Python 3.12 an f-string is tokens of its own, from one to the other.
@@ -26,8 +27,10 @@ def properties(source: str) -> dict[str, np.ndarray]:  # bool [N] each
         SyntaxError: the source is not of this version of Python.
     """
     strings, comments = _strings_and_comments(source)
+    triple = [span for span in strings if source[span[0] : span[0] + 3] in TRIPLE]
     return {
-        "inside quotes": _marked(source, strings),
+        "inside quotes": _marked(source, set(strings) - set(triple)),
+        "inside triple quotes": _marked(source, triple),
         "inside the condition of an if": _marked(source, _conditions(source)),
         "inside a comment": _marked(source, comments),
         "in the indentation of a line": _marked(source, _indentations(source)),
@@ -82,7 +85,7 @@ def _strings_and_comments(source: str) -> tuple[list[Span], list[Span]]:
 def _quotes(string: str) -> str:
     """Returns the quotes that open a string: one or three."""
     body = string.lstrip("rRbBuUfFtT")
-    return body[:3] if body[:3] in ('"""', "'''") else body[:1]
+    return body[:3] if body[:3] in TRIPLE else body[:1]
 
 
 def _conditions(source: str) -> Iterator[Span]:
