@@ -35,6 +35,9 @@ from train.trained import read_language_model
 TEMPLATE = Path(__file__).parent / "shared" / "hidden_units.html"
 CHUNK = 512  # characters of a dispatch
 BLOCK = 32  # activations ranked at a time
+LEAST_FILES = 10  # that a text to choose or measure on is made of
+WHOLE_LIBRARY = 10**9  # characters, and more
+MOST_CHARACTERS = 80_000
 LINES, COLUMNS = 24, 96  # of the picture of a unit
 BLUE, RED = (0.0, 0.3, 1.0), (1.0, 0.1, 0.1)
 MONOSPACE_ADVANCE = 0.602  # width of a character of DejaVu Sans Mono, in heights
@@ -48,7 +51,7 @@ class Options:
     """Directory of a complete run of `train.language_model` on Python source."""
     output: Path | None = None
     """Directory of the page, the pictures and the figures; by default hidden_units in that of the run."""
-    characters: int = 80_000
+    characters: int = MOST_CHARACTERS
     """Most characters to choose units on, and to measure them on."""
 
 
@@ -156,19 +159,25 @@ def unseen_files(files: Sequence[TextFile]) -> list[TextFile]:
 
 
 def labelled(files: Sequence[TextFile], most: int) -> Labelled:
-    """Joins files with their properties, cut to a number of characters.
+    """Joins the beginnings of files with their properties, up to a number of characters.
+
+    Of each file a tenth of that number is taken at most: one file of nothing but strings would stand for all.
 
     Raises:
         RunError: a file is no Python source.
     """
-    holds = []
+    texts, holds, left = [], [], most
     for file in files:
+        if left == 0:
+            break
         try:
-            holds.append(properties(file.content))
+            marks = properties(file.content)
         except SyntaxError as error:
             raise RunError(f"{file.path} is no Python source, of which properties could be told: {error}") from error
-    text = "".join(file.content for file in files)[:most]
-    return Labelled(text, {name: np.concatenate([marks[name] for marks in holds])[:most] for name in holds[0]})
+        texts.append(file.content[: min(left, -(-most // LEAST_FILES))])
+        holds.append({name: part[: len(texts[-1])] for name, part in marks.items()})
+        left -= len(texts[-1])
+    return Labelled("".join(texts), {name: np.concatenate([part[name] for part in holds]) for name in holds[0]})
 
 
 def read_texts(run_dir: Path, most: int) -> tuple[Labelled, Labelled]:
@@ -183,10 +192,8 @@ def read_texts(run_dir: Path, most: int) -> tuple[Labelled, Labelled]:
     files = TEXTS[config.data](config.data_dir, config.max_characters)
     if cut(files).digest != read_json(run_dir / "model.json")["sha256"]:
         raise RunError(f"{run_dir} was trained on another text than --data {config.data} is now")
-    if config.data == "python":
-        unseen = standard_library(None, config.max_characters + 2 * most)[len(files) :]
-    else:
-        unseen = unseen_files(files)
+    is_library = config.data == "python"
+    unseen = standard_library(None, WHOLE_LIBRARY)[len(files) :] if is_library else unseen_files(files)
     if len(unseen) < 2:
         raise RunError(f"{len(unseen)} whole file(s) were left out of the training of {run_dir}, 2 are needed")
     return labelled(unseen[::2], most), labelled(unseen[1::2], most)
