@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxvision as jv
-from train.configs import cifar10, digits, imagenet, residual_depth, shifted_digits
+from train.configs import cifar10, digits, hidden_units, imagenet, residual_depth, shifted_digits
 from train.configs.scores import save_curves
 from train.data.images import Split
 from train.shared.optimizer import make_schedule
@@ -103,6 +103,13 @@ def test_the_recipe_for_cifar_is_the_papers(name, first):
     assert {share: round(float(rate(round(share * total))), 6) for share in shares} == shares
     assert float(rate(40)) == pytest.approx(first, rel=0.15)
     assert (config.batch_size, config.optimizer.momentum, config.optimizer.weight_decay) == (128, 0.9, 1e-4)
+
+
+def test_units_that_know_of_quotes_and_of_conditions_were_found():
+    units = json.loads(hidden_units.RECORD.read_text())["units"]
+    for name in ("inside quotes", "inside the condition of an if"):
+        assert units[name]["measured"] >= 0.9
+        assert units[name]["measured"] > units[name]["untrained"] + 0.1
 
 
 def test_scores_on_cifar_are_of_known_recipes():

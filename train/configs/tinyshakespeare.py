@@ -1,4 +1,4 @@
-"""A two-layer LSTM on tinyshakespeare: at most 1.55 nats per character on the last tenth, within an hour on two cores.
+"""A two-layer LSTM on tinyshakespeare, to reach 1.55 nats per character on the last tenth within an hour on two cores.
 
     python -m train.configs.tinyshakespeare input.txt             trains it and prints the score: not run yet
     python -m train.configs.tinyshakespeare input.txt --record    keeps the score in tinyshakespeare.json
