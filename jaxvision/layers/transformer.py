@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from flax.linen.initializers import Initializer
 from jax.typing import DTypeLike
 
+from jaxvision.layers.regularize import StochasticDepth
+
 
 class Mlp(nn.Module):
     """Two linear layers upon each token by itself, with an activation between.
@@ -39,3 +41,35 @@ class Mlp(nn.Module):
         drop = nn.Dropout(self.dropout_rate, deterministic=not train)
         y = drop(self.activation(linear(self.hidden, name="linear1")(x)))
         return drop(linear(x.shape[-1], name="linear2")(y))
+
+
+class EncoderBlock(nn.Module):
+    """Attention of a sequence upon itself, then two layers for each token, each added to what it was given.
+
+    Attributes:
+        attention, mlp, norm: constructors of the layers, with type and initial values bound.
+        dropout_rate: share of what attention gives that is dropped in training.
+        stochastic_depth_rate: the probability that an example goes without a branch, in training.
+        norm_first: whether what a branch is given is normalised, or, as in the paper, the sum.
+    """
+
+    attention: Callable[..., nn.Module]
+    mlp: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    dropout_rate: float = 0.0
+    stochastic_depth_rate: float = 0.0
+    norm_first: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, mask: jax.Array | None = None, train: bool) -> jax.Array:  # [B, N, D]
+        """Applies the block; `mask` is as `dot_product_attention` takes it."""
+        attention, mlp = self.attention(name="attention"), self.mlp(name="mlp")
+        drop = nn.Dropout(self.dropout_rate, deterministic=not train)
+        x = self._residual(x, lambda y: drop(attention(y, mask=mask, train=train)), "norm1", train)
+        return self._residual(x, partial(mlp, train=train), "norm2", train)
+
+    def _residual(self, x: jax.Array, branch: Callable[[jax.Array], jax.Array], norm: str, train: bool) -> jax.Array:
+        norm, leave_out = self.norm(name=norm), StochasticDepth(train, self.stochastic_depth_rate)
+        if self.norm_first:
+            return x + leave_out(branch(norm(x)))
+        return norm(x + leave_out(branch(x)))
