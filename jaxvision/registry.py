@@ -31,6 +31,7 @@ from jaxvision.cnn import (
     vgg,
 )
 from jaxvision.preprocess import Preprocessing
+from jaxvision.transformer import vit
 from jaxvision.weights.errors import WeightsError
 from jaxvision.weights.files import load_weights
 from jaxvision.weights.published import PUBLISHED
@@ -55,6 +56,7 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
     **regnet.VARIANTS,
     **efficientnet.VARIANTS,
     **convnext.VARIANTS,
+    **vit.VARIANTS,
 }
 
 

@@ -1,7 +1,7 @@
 """Variables of a model from the named arrays of a file, and back: pure functions, without any file."""
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -29,7 +29,9 @@ def from_foreign(
     """Fills the variables of a model from named arrays, each of which must be used.
 
     Args:
-        model: as `create_model` gives it. One without a head (`num_classes=0`) leaves the head's arrays unused.
+        model: as `create_model` gives it. One without a head (`num_classes=0`) leaves the head's arrays unused. Its
+            method `fits`, if it has one, gives functions by name of a variable, such as "backbone/positions": each
+            makes of an array of another shape what the model can take, or returns it as it is.
         arrays: by the keys of the layout; a BatchNorm's `num_batches_tracked` may be there or not.
         layout: one of `model.torch_names()`, or "jaxvision"; None takes the one that shares most keys.
         new_head: a key from `jax.random.key`: the head is drawn anew, whatever the arrays hold for it; so are the last
@@ -48,6 +50,7 @@ def from_foreign(
     if new_head is not None and not head:
         raise WeightsError("new_head is for models with a head; this one has none")
     entries = names.entries if new_head is None else [entry for entry in names.entries if not _in_head(entry)]
+    arrays = {**arrays, **dict(_fitted(model, entries, arrays))}
     ignored = [*names.counters, *(names.head_keys if new_head is not None or not head else ())]
     ignored += [key for entry in names.entries if new_head is not None and _in_head(entry) for key in entry.keys]
     ignored += [key for key in arrays if names.leaves_out(key)]
@@ -88,6 +91,15 @@ def to_foreign(
         parts = entry.write(np.asarray(flat[entry.path]))
         arrays |= {key: np.array(part, dtype, order="C") for key, part in parts.items()}
     return arrays | {key: np.zeros((), np.int64) for key in names.counters}
+
+
+def _fitted(model: nn.Module, entries: Iterable[Entry], arrays: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the arrays of another shape that the model has a way to fit, fitted, by key."""
+    fits = model.fits() if hasattr(model, "fits") else {}
+    for entry in entries:
+        fit, (key, *_) = fits.get("/".join(entry.path[1:])), entry.keys
+        if fit and isinstance(array := arrays.get(key), np.ndarray) and array.shape != entry.shapes()[key]:
+            yield key, fit(array)
 
 
 def _in_head(entry: Entry) -> bool:
@@ -166,6 +178,6 @@ def _head_hint(names: NameMap, differences: Differences, arrays: Mapping[str, An
     if not any(key in keys for key in names.head_keys for keys in differences.values()):
         return ""
     kernel, axis = names.head_keys[0], -1 if names.layout == OWN_LAYOUT else 0
-    ours = next(entry.shape[-1] for entry in names.entries if kernel in entry.keys)
+    ours = next(entry.shapes()[kernel][axis] for entry in names.entries if kernel in entry.keys)
     theirs = np.shape(arrays[kernel])[axis] if np.ndim(arrays.get(kernel)) else "none"
     return f"\nclasses: {ours} in the model, {theirs} in the file; new_head=jax.random.key(...) draws a new head"

@@ -79,6 +79,9 @@ TRANSFORMS = {  # by name, then by leaf; other leaves have their usual transform
     "6x6_conv_as_dense": _conv_as_dense(6),
     "7x7_conv_as_dense": _conv_as_dense(7),
     "vector_as_map": {"layer_scale": Transform(lambda v: v[:, 0, 0], lambda v: v[:, None, None])},
+    "vector_as_token": dict.fromkeys(
+        ("class_token", "distillation_token"), Transform(lambda v: v[0, 0], lambda v: v[None, None])
+    ),
 }
 
 

@@ -20,6 +20,7 @@ from tests.reference.families import (
     shufflenet_v2,
     squeezenet,
     vgg,
+    vit,
 )
 
 FAMILIES = (
@@ -42,4 +43,5 @@ FAMILIES = (
     regnet.FAMILY,
     efficientnet.FAMILY,
     convnext.FAMILY,
+    vit.FAMILY,
 )

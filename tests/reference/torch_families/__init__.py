@@ -20,6 +20,7 @@ from tests.reference.torch_families import (
     shufflenet_v2,
     squeezenet,
     vgg,
+    vit,
 )
 
 FAMILIES = (
@@ -42,4 +43,5 @@ FAMILIES = (
     regnet,
     efficientnet,
     convnext,
+    vit,
 )
