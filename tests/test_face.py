@@ -65,6 +65,9 @@ def test_models_made_alike_are_equal_and_hash_alike(name):
     ("resnet50", ((2, 56, 56, 256), (2, 28, 28, 512), (2, 14, 14, 1024), (2, 7, 7, 2048))),
     ("densenet121", ((2, 56, 56, 256), (2, 28, 28, 512), (2, 14, 14, 1024), (2, 7, 7, 1024))),
     ("googlenet", ((2, 112, 112, 64), (2, 56, 56, 192), (2, 28, 28, 480), (2, 14, 14, 832), (2, 7, 7, 1024))),
+    ("vit_tiny_patch16_224", ((2, 197, 192),) * 12),
+    ("deit_tiny_distilled_patch16_224", ((2, 198, 192),) * 12),
+    ("simple_vit_s_16", ((2, 196, 384),) * 12),
     ("inception_v3", ((2, 147, 147, 64), (2, 71, 71, 192), (2, 35, 35, 288), (2, 17, 17, 768), (2, 8, 8, 2048))),
 ])  # fmt: skip
 def test_shapes_of_features(name, stages):
@@ -91,6 +94,7 @@ def test_out_indices_that_do_not_exist(index):
     ("resnet20", 64), ("resnet50", 2048),
     ("resnetv2_18", 512),
     ("mobilenet_v2", 1280), ("mobilenet_v3_small", 1024), ("squeezenet1_0", 512), ("shufflenet_v2_x2_0", 2048),
+    ("vit_b_32", 768), ("deit_tiny_distilled_patch16_224", 192), ("simple_vit_s_16", 384),
 ])  # fmt: skip
 def test_no_classes_gives_pooled_features(name, dim):
     model = jv.create_model(name, num_classes=0)
@@ -100,7 +104,7 @@ def test_no_classes_gives_pooled_features(name, dim):
 
 @pytest.mark.parametrize(("name", "channels"), [
     ("mlp", 1), ("convnet", 1), ("lenet5", 3), ("alexnet_paper", 1), ("nin", 1), ("vgg11", 1), ("resnet20", 1),
-    ("resnet18", 5),
+    ("resnet18", 5), ("vit_tiny_patch16_224", 1),
 ])  # fmt: skip
 def test_in_channels(name, channels):
     model = jv.create_model(name, in_channels=channels, num_classes=4)
@@ -160,6 +164,11 @@ def test_efficientnet_gives_one_feature_map_for_each_resolution():
     ("googlenet", {"transform_input": True, "in_channels": 1}, "transform_input is for images of 3 channels"),
     ("regnet_x_400mf", {"group_widths": (16, 16, 16, 48)}, "group_widths must divide widths, got 48 for 400"),
     ("efficientnet_b0", {"stages": (Stage("fuse", 1, 3, 1, 8, 1),)}, "must be one of mbconv, fused, got 'fuse'"),
+    ("vit_b_16", {"pooling": "max"}, "pooling must be class_token or mean, got 'max'"),
+    ("vit_b_16", {"distilled": True, "pooling": "mean"}, 'distilled=True is for pooling="class_token"'),
+    ("vit_b_16", {"image_size": 72}, "image_size must be a multiple of the patches' 16 pixels, got 72"),
+    ("vit_b_16", {"num_heads": 7}, "num_heads=7 does not divide the dimension 768"),
+    ("vit_b_16", {"resizing": "keras"}, "resizing must be one of torchvision, timm, transformers, got 'keras'"),
 ])  # fmt: skip
 def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     with pytest.raises(ValueError, match=message):
@@ -187,6 +196,7 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     ("inception_v3", (1, 75, 74, 3), "float32", ValueError, "75x75 pixels or more, got 75x74"),
     ("googlenet", (1, 32, 8, 3), "float32", ValueError, r"3x3 windows, .* got 4x1: the images are too small"),
     ("convnext_tiny", (1, 32, 31, 3), "float32", ValueError, "32x32 pixels or more, got 32x31"),
+    ("vit_b_16", (1, 224, 232, 3), "float32", ValueError, "a multiple of 16 pixels high and wide, got 224x232"),
 ])  # fmt: skip
 def test_images_that_cannot_be_right(name, image, dtype, error, message):
     with pytest.raises(error, match=message):

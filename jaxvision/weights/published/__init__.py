@@ -27,6 +27,7 @@ from jaxvision.weights.published import (
     shufflenet_v2,
     squeezenet,
     vgg,
+    vit,
 )
 from jaxvision.weights.published.row import Published
 
@@ -47,6 +48,7 @@ PUBLISHED: Mapping[str, Published] = {
     **regnet.PUBLISHED,
     **efficientnet.PUBLISHED,
     **convnext.PUBLISHED,
+    **vit.PUBLISHED,
 }
 
 UNPUBLISHED = (
@@ -59,6 +61,7 @@ UNPUBLISHED = (
     *googlenet.UNPUBLISHED,
     *resnet.UNPUBLISHED,
     *densenet.UNPUBLISHED,
+    *vit.UNPUBLISHED,
 )
 """Models of which no weights are published that this library knows."""
 
