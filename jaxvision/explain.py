@@ -48,6 +48,64 @@ def grad_cam(model: Classifier, variables: Any, images: jax.Array, classes: jax.
     return jax.nn.relu((weights * as_map(features)).sum(-1))
 
 
+def attention_maps(model: Classifier, variables: Any, images: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns where each head of each block looks for the token that the classifier's head sees.
+
+    That is the class token; of one with two heads the mean of both tokens, and where the mean of the patches is pooled,
+    the mean of theirs.
+
+    Args:
+        model: a Transformer upon patches, as `create_model` gives it.
+        variables: its parameters.
+        images: [B, H, W, C], as `preprocess` gives them.
+
+    Returns:
+        For each block the weights of attention [B, h, w, heads], of the patches.
+
+    Raises:
+        TypeError: the model has no attention between patches.
+    """
+    maps = [_of_pooled(model, weights).swapaxes(1, 2) for weights in _attention_weights(model, variables, images)]
+    return tuple(model.backbone.as_map(heads, images.shape[1:3]) for heads in maps)
+
+
+def attention_rollout(model: Classifier, variables: Any, images: jax.Array) -> jax.Array:
+    """Follows attention through all blocks: how much of each patch is in what the classifier's head sees.
+
+    Abnar and Zuidema 2020, "Quantifying attention flow in transformers", https://arxiv.org/abs/2005.00928: the weights
+    of a block are the mean of its heads, and half of what it gives is what it was given.
+
+    Args:
+        model, variables, images: see `attention_maps`.
+
+    Returns:
+        [B, h, w], 0 and above; with what is of the tokens before the patches the sum is 1.
+
+    Raises:
+        TypeError: the model has no attention between patches.
+    """
+    wide = jnp.promote_types(model.dtype, jnp.float32)
+    mixes = [weights.mean(1, dtype=wide) for weights in _attention_weights(model, variables, images)]
+    flow = jnp.eye(mixes[0].shape[-1])
+    for mix in mixes:
+        flow = (mix @ flow + flow) / 2
+    return model.backbone.as_map(_of_pooled(model, flow)[..., None], images.shape[1:3])[..., 0]
+
+
+def _attention_weights(model: Classifier, variables: Any, images: jax.Array) -> list[jax.Array]:  # of [B, heads, N, N]
+    backbone = model.backbone
+    if not hasattr(backbone, "last_block"):
+        raise TypeError(f"attention is shown of Transformers upon patches; {type(backbone).__name__} has none")
+    _, state = model.apply(variables, images, train=False, mutable=["intermediates"])
+    blocks = state["intermediates"]["backbone"]
+    return [blocks[f"block{i}"]["attention"]["weights"][0] for i in range(1, backbone.depth + 1)]
+
+
+def _of_pooled(model: Classifier, weights: jax.Array) -> jax.Array:  # [..., N, N] -> [..., N]
+    """Returns the weights of the tokens that are pooled."""
+    return weights[..., : model.backbone.num_prefix or None, :].mean(-2)
+
+
 def _last_map(model: Classifier, images: jax.Array) -> jax.Array:  # -> [B, h, w, C]
     return model.backbone.features(images, train=False)[-1]
 

@@ -106,7 +106,7 @@ def assert_equals_pytorch(case, layer, inputs, **options):
         params = jax.tree.map(jnp.asarray, our_names(cases.weights(shapes)))
         run = lambda params, *inputs: layer.apply({"params": params}, *inputs, train=True, **options)
 
-        @jax.jit
+        @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
         def with_gradients(*arguments):
             output, pull = jax.vjp(run, *arguments)
             return output, pull(2 * output)
@@ -150,13 +150,13 @@ def drawn():
 def test_dropout_of_weights_can_be_drawn_again(drawn):
     layer, variables, x = drawn
     run = lambda key: layer.apply(variables, x, train=True, rngs={"dropout": key})
-    first, second = jax.random.split(jax.random.key(0), (2, 1000))
+    first, second = jax.random.split(jax.random.key(0), (2, 300))
     many = jax.jit(jax.vmap(run))
     results = np.asarray(many(first))
     np.testing.assert_array_equal(results, many(first))
     assert np.abs(results - many(second)).max(axis=(1, 2, 3)).min() > 0.01
     kept = np.asarray(layer.apply(variables, x, train=False))
-    np.testing.assert_allclose(results.mean(0), kept, atol=5 * results.std(0).max() / np.sqrt(1000))
+    np.testing.assert_allclose(results.mean(0), kept, atol=5 * results.std(0).max() / np.sqrt(300))
 
 
 def test_weights_are_shown_to_those_who_ask(drawn):

@@ -15,7 +15,7 @@ GRIDS = {  # resizing, tokens before those of the grid, h and w of the old grid 
     "transformers, smaller": ("transformers", 1, (7, 7), (3, 5)),
 }
 ENCODERS = {"norm first": True, "norm last": False}
-ATTENTION = ("self", "cross", "self, causal")
+ATTENTION = ("cross", "self, causal")
 
 
 def array(name: str, *shape: int) -> np.ndarray:
