@@ -23,6 +23,7 @@ from tests.reference import transformer_cases as cases
 from tests.reference.stored import FOLDER
 
 RANDOM = np.random.RandomState(0)
+QUICK = {"xla_backend_optimization_level": 0}  # to compile
 STORED = np.load(FOLDER / "transformer.npz")
 QUERY = RANDOM.randn(2, 5, 3, 4)
 KEY, VALUE = RANDOM.randn(2, 2, 7, 3, 4)
@@ -106,7 +107,7 @@ def assert_equals_pytorch(case, layer, inputs, **options):
         params = jax.tree.map(jnp.asarray, our_names(cases.weights(shapes)))
         run = lambda params, *inputs: layer.apply({"params": params}, *inputs, train=True, **options)
 
-        @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+        @partial(jax.jit, compiler_options=QUICK)
         def with_gradients(*arguments):
             output, pull = jax.vjp(run, *arguments)
             return output, pull(2 * output)
@@ -144,18 +145,18 @@ def test_encoder_block_is_pytorchs(case):
 def drawn():
     layer = MultiHeadAttention(3, dropout_rate=0.5)
     x = jnp.asarray(RANDOM.randn(2, 7, 12), jnp.float32)
-    return layer, layer.init(jax.random.key(0), x, train=False), x
+    return layer, jax.jit(partial(layer.init, train=False), compiler_options=QUICK)(jax.random.key(0), x), x
 
 
 def test_dropout_of_weights_can_be_drawn_again(drawn):
     layer, variables, x = drawn
     run = lambda key: layer.apply(variables, x, train=True, rngs={"dropout": key})
     first, second = jax.random.split(jax.random.key(0), (2, 300))
-    many = jax.jit(jax.vmap(run))
+    many = jax.jit(jax.vmap(run), compiler_options=QUICK)
     results = np.asarray(many(first))
     np.testing.assert_array_equal(results, many(first))
     assert np.abs(results - many(second)).max(axis=(1, 2, 3)).min() > 0.01
-    kept = np.asarray(layer.apply(variables, x, train=False))
+    kept = np.asarray(jax.jit(partial(layer.apply, train=False), compiler_options=QUICK)(variables, x))
     np.testing.assert_allclose(results.mean(0), kept, atol=5 * results.std(0).max() / np.sqrt(300))
 
 
@@ -166,12 +167,13 @@ def test_weights_are_shown_to_those_who_ask(drawn):
     (weights,) = shown["intermediates"]["weights"]
     assert weights.shape == (2, 3, 7, 7)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
-    np.testing.assert_allclose(output, layer.apply(variables, x, train=False), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(output, jax.jit(partial(layer.apply, train=False))(variables, x), rtol=1e-5, atol=1e-6)
 
 
 def test_parameters_are_drawn_as_told():
     layer = MultiHeadAttention(2, qkv_init=jax.nn.initializers.constant(2), bias_init=jax.nn.initializers.ones)
-    params = flatten_dict(layer.init(jax.random.key(0), jnp.zeros((1, 2, 8)), train=False)["params"])
+    init = jax.jit(partial(layer.init, train=False))
+    params = flatten_dict(init(jax.random.key(0), jnp.zeros((1, 2, 8)))["params"])
     assert (params["qkv", "kernel"] == 2).all()
     assert (params["projection", "bias"] == 1).all()
     assert 0 < np.abs(params["projection", "kernel"]).max() <= np.sqrt(6 / 16)
@@ -198,9 +200,9 @@ def test_on_a_gpu_cudnn_is_chosen_for_what_it_can(monkeypatch):
     monkeypatch.setattr(attention, "_by_cudnn", lambda q, k, v, mask: calls.append(q.dtype) or jnp.zeros_like(q))
     monkeypatch.setattr(attention, "get_backend", lambda: type("", (), {"platform_version": "cuda 13000"}))
     for dtype in (jnp.bfloat16, jnp.float32):
-        query, key, value = (jnp.asarray(np.repeat(x, 2, -1), dtype) for x in (QUERY, KEY, VALUE))
+        query, key, value = (np.repeat(x, 2, -1).astype(dtype) for x in (QUERY, KEY, VALUE))
         found = jax.jit(dot_product_attention)(query, key, value)
-        expected = dot_product_attention(query, key, value, implementation="xla")
+        expected = jax.jit(partial(dot_product_attention, implementation="xla"))(query, key, value)
         np.testing.assert_allclose(*map(np.float32, (found, expected)), rtol=2.0**-8, atol=1e-6)
     assert set(calls) == {jnp.dtype(jnp.bfloat16)}
 

@@ -19,19 +19,18 @@ RANDOM = np.random.RandomState(0)
 
 @pytest.fixture(scope="module")
 def patches():
-    layer, image = PatchEmbedding(4, 6), jnp.asarray(RANDOM.randn(2, 8, 12, 3), jnp.float32)
-    variables = layer.init(jax.random.key(0), image)
-    params = {"kernel": variables["params"]["kernel"], "bias": jnp.asarray(RANDOM.randn(6), jnp.float32)}
-    return layer, {"params": params}, image
+    params = {"kernel": np.float32(RANDOM.randn(4, 4, 3, 6)), "bias": np.float32(RANDOM.randn(6))}
+    return PatchEmbedding(4, 6), {"params": params}, np.float32(RANDOM.randn(2, 8, 12, 3))
 
 
 def test_patches_are_a_convolution(patches):
     layer, variables, image = patches
+    drawn = jax.eval_shape(layer.init, jax.random.key(0), image)
+    assert jax.tree.map(jnp.shape, drawn) == jax.tree.map(jnp.shape, variables)
     kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
-    assert kernel.shape == (4, 4, 3, 6)
     layout = ("NHWC", "HWIO", "NHWC")
     expected = lax.conv_general_dilated(image, kernel, (4, 4), "VALID", dimension_numbers=layout) + bias
-    np.testing.assert_allclose(layer.apply(variables, image), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(layer.apply)(variables, image), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_patch_sees_its_pixels(patches):

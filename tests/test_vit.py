@@ -169,14 +169,15 @@ def test_grad_cam_weighs_the_tokens_of_patches_by_what_raising_a_channel_does():
         model = distilled(image_size=24, dtype=jnp.float64)
         variables, images = random_variables(model, np.float64), images_of(24, 16).astype(np.float64)
         backbone = model.backbone
-        tokens = model.apply(variables, images, train=False, method="features")[-2]
+        tokens = run(model, variables, images, method="features")[-2]
+        tokens = np.asarray(tokens)
         last = lambda model, tokens: model.logits(model.backbone.last_block(tokens, train=False), train=False)
         logits = jax.jit(lambda tokens: model.apply(variables, tokens, method=last), compiler_options=QUICK)
         prefix, weights = backbone.num_prefix, np.zeros((2, 24))
         for channel in range(24):
-            step = np.zeros(tokens.shape)
+            step = np.zeros(tokens.shape)  # [B, N, D]
             step[:, prefix:, channel] = 1e-6
-            difference = np.asarray(logits(tokens + step) - logits(tokens - step)) / 2e-6
+            difference = (np.asarray(logits(tokens + step)) - np.asarray(logits(tokens - step))) / 2e-6
             weights[:, channel] = difference[np.arange(2), classes] / 6
         expected = np.maximum(np.einsum("bnc,bc->bn", tokens[:, prefix:], weights), 0).reshape(2, 3, 2)
         found = jax.jit(grad_cam, static_argnums=0, compiler_options=QUICK)(
