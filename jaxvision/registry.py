@@ -31,7 +31,7 @@ from jaxvision.cnn import (
     vgg,
 )
 from jaxvision.preprocess import Preprocessing
-from jaxvision.transformer import vit
+from jaxvision.transformer import deit, vit
 from jaxvision.weights.errors import WeightsError
 from jaxvision.weights.files import load_weights
 from jaxvision.weights.published import PUBLISHED
@@ -57,6 +57,7 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
     **efficientnet.VARIANTS,
     **convnext.VARIANTS,
     **vit.VARIANTS,
+    **deit.VARIANTS,
 }
 
 

@@ -1,9 +1,8 @@
 """Vision Transformers: an image as a sequence of patches.
 
-Dosovitskiy et al., "An image is worth 16x16 words", https://arxiv.org/abs/2010.11929 (ViT); Touvron et al., "Training
-data-efficient image transformers & distillation through attention", https://arxiv.org/abs/2012.12877 (DeiT); Beyer,
-Zhai and Kolesnikov, "Better plain ViT baselines for ImageNet-1k", https://arxiv.org/abs/2205.01580 (SimpleViT).
-Defaults are torchvision's of vit_b_16 and the like, and timm's of the others. Shapes: B batch, H height, W width,
+Dosovitskiy et al., "An image is worth 16x16 words", https://arxiv.org/abs/2010.11929; Beyer, Zhai and Kolesnikov,
+"Better plain ViT baselines for ImageNet-1k", https://arxiv.org/abs/2205.01580 (SimpleViT). Defaults are torchvision's
+of vit_b_16 and the like, the paper's of SimpleViT, and timm's of the others. Shapes: B batch, H height, W width,
 C channels; h and w of the grid of patches, P tokens before theirs, N = P + h w tokens, D dimension, K classes.
 """
 
@@ -15,11 +14,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.linen.dtypes import promote_dtype
 from flax.linen.initializers import Initializer, lecun_normal, normal, variance_scaling, xavier_uniform, zeros
 from jax.typing import DTypeLike
 
-from jaxvision.classifier import Classifier, classifier
+from jaxvision.classifier import classifier
 from jaxvision.layers.attention import Implementation, MultiHeadAttention
 from jaxvision.layers.embedding import PatchEmbedding, Resizing, resize_positions, sine_cosine_2d
 from jaxvision.layers.image import check_image
@@ -27,7 +25,7 @@ from jaxvision.layers.initializers import LinearInit, torch_linear
 from jaxvision.layers.norm import layer_norm
 from jaxvision.layers.transformer import EncoderBlock, Mlp
 from jaxvision.ops.materialize import materializer
-from jaxvision.weights.names import Line
+from jaxvision.transformer import vit_names
 
 
 class Initial(NamedTuple):
@@ -93,7 +91,8 @@ class ViT(nn.Module):
         image_size: height and width of the images that positions are learnt for, in pixels.
         pooling: what the head sees: a "class_token", which stands before the patches, or the "mean" of the patches,
             which are then all the tokens there are.
-        distilled: whether a token that learns from a teacher follows the class token (see `Distilled`).
+        distilled: whether a token that learns from a teacher follows the class token, as in
+            `jaxvision.transformer.deit`.
         learned_positions: whether they are parameters, or those of sines and cosines.
         resizing: whose interpolation resizes positions, see `jaxvision.layers.embedding.resize_positions`.
         dropout_rate: share of the tokens' activations dropped in training: with positions added, and in each block
@@ -222,21 +221,29 @@ class ViT(nn.Module):
         return tokens[:, self.num_prefix :].reshape(len(tokens), height, width, -1)
 
     def pool(self, tokens: jax.Array, *, train: bool) -> jax.Array:  # [B, N, D] -> [B, D]
-        """Returns the class token, or the mean of the patches' tokens, normalised; of both first tokens [B, 2, D]."""
+        """Returns the class token, the mean of that and of the distillation token, or that of the patches' tokens."""
         del train
-        if self.pooling == "mean":
-            wide = jnp.promote_types(self.dtype, jnp.float32)
-            return self.norm(tokens).mean(1, dtype=wide).astype(tokens.dtype)
-        return self.norm(tokens[:, : self.num_prefix] if self.distilled else tokens[:, 0])
+        if self.num_prefix == 1:
+            return self.first_tokens(tokens)[:, 0]
+        normalised = self.first_tokens(tokens) if self.distilled else self.norm(tokens)
+        return normalised.mean(1, dtype=jnp.promote_types(self.dtype, jnp.float32)).astype(tokens.dtype)
+
+    def first_tokens(self, tokens: jax.Array) -> jax.Array:  # [B, N, D] -> [B, P, D]
+        """Returns the tokens before those of the patches, normalised."""
+        return self.norm(tokens[:, : self.num_prefix])
 
     def torch_names(self) -> dict[str, dict[str, Any]]:
         """Names of the layers in the files of torchvision, old ones as published, of timm and of transformers."""
         if self.distilled:
-            return {"timm": TIMM_DISTILLED, "transformers": TRANSFORMERS_DISTILLED}
+            return {"timm": vit_names.TIMM_DISTILLED, "transformers": vit_names.TRANSFORMERS_DISTILLED}
         if self.pooling == "mean":
-            return {"timm": TIMM}
-        old = TORCHVISION | {"block{i}/mlp/linear{k}": "encoder.layers.encoder_layer_{i-1}.mlp.linear_{k}"}
-        return {"torchvision": TORCHVISION, "timm": TIMM, "transformers": TRANSFORMERS, "torchvision_old": old}
+            return {"timm": vit_names.TIMM}
+        return {
+            "torchvision": vit_names.TORCHVISION,
+            "timm": vit_names.TIMM,
+            "transformers": vit_names.TRANSFORMERS,
+            "torchvision_old": vit_names.TORCHVISION_OLD,
+        }
 
     def fits(self) -> dict[str, Any]:
         """Returns, by name of the variable, what makes an array fit that was trained on images of another size."""
@@ -254,108 +261,6 @@ class ViT(nn.Module):
         return jax.ShapeDtypeStruct((1, self.image_size, self.image_size, self.in_channels), jnp.float32)
 
 
-class Distilled(Classifier):
-    """A head for the class token and one for the distillation token, whose logits are averaged.
-
-    In training both are sown, [B, 2, K], as `logits` in the collection "heads", for those who name it as mutable: the
-    paper's loss compares the first with the label and the second with what a teacher predicts (equation 3).
-    """
-
-    def logits(self, tokens: jax.Array, *, train: bool) -> jax.Array:  # [B, N, D] -> [B, K]
-        """Returns the mean of the logits, or of the two tokens [B, D] where `num_classes` is 0."""
-        logits = self.linear(self.backbone.pool(tokens, train=train))  # [B, 2, K]
-        if train:
-            self.sow("heads", "logits", logits)
-        return logits.mean(1)
-
-    @nn.compact
-    def linear(self, pooled: jax.Array) -> jax.Array:  # [..., 2, D] -> [..., 2, K]
-        """Applies to each token its linear layer, if there are any."""
-        if self.num_classes == 0:
-            return pooled
-        inits = self.head_init(pooled.shape[-1], self.num_classes)
-        return TwoHeads(self.num_classes, *inits, self.dtype, name="head")(pooled)
-
-
-class TwoHeads(nn.Module):
-    """A linear layer for each of two tokens; their weights stand side by side.
-
-    Attributes:
-        num_classes: K.
-        kernel_init, bias_init: draw weights and biases.
-        dtype: of the computation.
-    """
-
-    num_classes: int
-    kernel_init: Initializer
-    bias_init: Initializer
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, tokens: jax.Array) -> jax.Array:  # [..., 2, D] -> [..., 2, K]
-        """Applies the two."""
-        kernel = self.param("kernel", self.kernel_init, (tokens.shape[-1], 2 * self.num_classes))
-        bias = self.param("bias", self.bias_init, (2 * self.num_classes,))
-        tokens, kernel, bias = promote_dtype(tokens, kernel, bias, dtype=self.dtype)
-        parts = zip(jnp.split(kernel, 2, -1), jnp.split(bias, 2), strict=True)
-        return jnp.stack([tokens[..., n, :] @ kernel + bias for n, (kernel, bias) in enumerate(parts)], -2)
-
-
-TORCHVISION = {
-    "class_token": Line("class_token", transform="vector_as_token"),
-    "positions": "encoder.pos_embedding",
-    "patch_embedding": "conv_proj",
-    "block{i}/norm{k}": "encoder.layers.encoder_layer_{i-1}.ln_{k}",
-    "block{i}/attention/qkv": "encoder.layers.encoder_layer_{i-1}.self_attention.in_proj_{leaf}",
-    "block{i}/attention/projection": "encoder.layers.encoder_layer_{i-1}.self_attention.out_proj",
-    "block{i}/mlp/linear{k}": "encoder.layers.encoder_layer_{i-1}.mlp.{3*k-3}",
-    "norm": "encoder.ln",
-    "head": "heads.head",
-}
-
-TIMM = {
-    "class_token": Line("cls_token", transform="vector_as_token"),
-    "positions": "pos_embed",
-    "patch_embedding": "patch_embed.proj",
-    "block{i}/norm{k}": "blocks.{i-1}.norm{k}",
-    "block{i}/attention/qkv": "blocks.{i-1}.attn.qkv",
-    "block{i}/attention/projection": "blocks.{i-1}.attn.proj",
-    "block{i}/mlp/linear{k}": "blocks.{i-1}.mlp.fc{k}",
-    "norm": "norm",
-    "head": "head",
-}
-
-TIMM_DISTILLED = TIMM | {
-    "distillation_token": Line("dist_token", transform="vector_as_token"),
-    "head": ("head", "head_dist"),
-}
-
-
-def _transformers(prefix: str) -> dict[str, Any]:
-    block = f"{prefix}.encoder.layer.{{i-1}}"
-    projections = tuple(f"{block}.attention.attention.{part}" for part in ("query", "key", "value"))
-    return {
-        "class_token": Line(f"{prefix}.embeddings.cls_token", transform="vector_as_token"),
-        "positions": f"{prefix}.embeddings.position_embeddings",
-        "patch_embedding": f"{prefix}.embeddings.patch_embeddings.projection",
-        "block{i}/norm1": f"{block}.layernorm_before",
-        "block{i}/norm2": f"{block}.layernorm_after",
-        "block{i}/attention/qkv": projections,
-        "block{i}/attention/projection": f"{block}.attention.output.dense",
-        "block{i}/mlp/linear1": f"{block}.intermediate.dense",
-        "block{i}/mlp/linear2": f"{block}.output.dense",
-        "norm": f"{prefix}.layernorm",
-        "head": "classifier",
-    }
-
-
-TRANSFORMERS = _transformers("vit")
-
-TRANSFORMERS_DISTILLED = _transformers("deit") | {
-    "distillation_token": Line("deit.embeddings.distillation_token", transform="vector_as_token"),
-    "head": ("cls_classifier", "distillation_classifier"),
-}
-
 _torchvision = partial(classifier, ViT, initial=TORCHVISION_INITIAL, resizing="torchvision", head_init=zero_linear)
 _timm = partial(classifier, ViT, patch_size=16, depth=12, head_init=normal_linear)
 _simple = partial(
@@ -371,12 +276,6 @@ VARIANTS = {
     "vit_h_14": partial(_torchvision, patch_size=14, depth=32, dim=1280, num_heads=16),
     "vit_tiny_patch16_224": partial(_timm, dim=192, num_heads=3),
     "vit_small_patch16_224": partial(_timm, dim=384, num_heads=6),
-    "deit_tiny_patch16_224": partial(_timm, dim=192, num_heads=3),
-    "deit_small_patch16_224": partial(_timm, dim=384, num_heads=6),
-    "deit_base_patch16_224": partial(_timm, dim=768, num_heads=12),
-    "deit_tiny_distilled_patch16_224": partial(_timm, dim=192, num_heads=3, distilled=True, kind=Distilled),
-    "deit_small_distilled_patch16_224": partial(_timm, dim=384, num_heads=6, distilled=True, kind=Distilled),
-    "deit_base_distilled_patch16_224": partial(_timm, dim=768, num_heads=12, distilled=True, kind=Distilled),
     "simple_vit_s_16": partial(_simple, dim=384, num_heads=6),
     "simple_vit_b_16": partial(_simple, dim=768, num_heads=12),
 }
