@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import jaxvision as jv
-from train.configs import cifar10, digits, imagenet, residual_depth, shifted_digits
+from train.classification import create_model
+from train.configs import cifar10, cifar10_vit, digits, imagenet, residual_depth, shifted_digits
 from train.configs.scores import save_curves
 from train.data.images import Split
 from train.shared.optimizer import make_schedule
@@ -103,6 +104,16 @@ def test_the_recipe_for_cifar_is_the_papers(name, first):
     assert {share: round(float(rate(round(share * total))), 6) for share in shares} == shares
     assert float(rate(40)) == pytest.approx(first, rel=0.15)
     assert (config.batch_size, config.optimizer.momentum, config.optimizer.weight_decay) == (128, 0.9, 1e-4)
+
+
+def test_the_recipe_of_the_small_transformer_is_for_images_of_cifar():
+    """Its model makes 64 patches of them, which DeiT's recipe trains: the rate rises, then falls to zero."""
+    config = cifar10_vit.RECIPE
+    model = create_model(config, 10, (config.image_size, config.image_size, 3))
+    assert (model.backbone.image_size, model.backbone.grid, model.num_classes) == (config.image_size, (8, 8), 10)
+    rate = make_schedule(config.optimizer, 1000)
+    assert [round(float(rate(step)), 6) for step in (24, 49, 50, 1000)] == [2.5e-4, 5e-4, 5e-4, 0]
+    assert (config.mixup, config.cutmix, config.loss.label_smoothing) == (0.8, 1.0, 0.1)
 
 
 def test_scores_on_cifar_are_of_known_recipes():

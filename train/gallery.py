@@ -69,11 +69,17 @@ def drawings(photo: np.ndarray, classifier: TrainedClassifier | None) -> dict[st
         return drawn
     image = network_image(photo, classifier)
     shown = cropped(photo, classifier)
-    drawn[FIELDS.format(name="the network")] = fields(resize(shown, image.shape[1]), classifier.model)
+    if not is_transformer(classifier.model):  # whose tokens see all of the image from the first block on
+        drawn[FIELDS.format(name="the network")] = fields(resize(shown, image.shape[1]), classifier.model)
     drawn["Feature maps, stage by stage"] = feature_maps(shown, image, classifier)
     if heat := heat_maps(photo, classifier):
         drawn["Where the classes are: the classifier slid over the photograph"] = heat
     return drawn | explanations(shown, image, classifier) | attention(shown, image, classifier)
+
+
+def is_transformer(model: nn.Module) -> bool:
+    """Tells whether a classifier's stages are tokens of patches."""
+    return hasattr(model.backbone, "last_block")
 
 
 def edges(photo: np.ndarray) -> Figure:  # uint8 [H, W, 3]
@@ -141,7 +147,7 @@ def feature_maps(
     """Draws what each stage makes of the photograph."""
     run = jax.jit(lambda variables, x: classifier.model.apply(variables, x, train=False, method="features"))
     stages = run(classifier.variables, image)
-    if stages[0].ndim == 3:  # tokens
+    if is_transformer(classifier.model):
         stages = [classifier.model.backbone.as_map(tokens, image.shape[1:3]) for tokens in stages]
     maps = [np.asarray(stage[0], np.float32) for stage in stages]
     return photo_figures.stages(shown, maps)
@@ -209,7 +215,7 @@ def explanations(shown: np.ndarray, image: jax.Array, classifier: TrainedClassif
 def attention(shown: np.ndarray, image: jax.Array, classifier: TrainedClassifier) -> dict[str, Figure]:
     """Draws where a Transformer looks in its own view, [H, W, 3] and [1, S, S, C]; of other networks nothing."""
     model, variables = classifier.model, classifier.variables
-    if not hasattr(model.backbone, "last_block"):
+    if not is_transformer(model):
         return {}
     *_, heads = jax.jit(attention_maps, static_argnums=0)(model, variables, image)  # [1, h, w, heads]
     rollout = jax.jit(attention_rollout, static_argnums=0)(model, variables, image)

@@ -276,6 +276,7 @@ VARIANTS = {
     "vit_h_14": partial(_torchvision, patch_size=14, depth=32, dim=1280, num_heads=16),
     "vit_tiny_patch16_224": partial(_timm, dim=192, num_heads=3),
     "vit_small_patch16_224": partial(_timm, dim=384, num_heads=6),
+    "vit_tiny_patch4_32": partial(_timm, patch_size=4, dim=192, num_heads=3, image_size=32, num_classes=10),
     "simple_vit_s_16": partial(_simple, dim=384, num_heads=6),
     "simple_vit_b_16": partial(_simple, dim=768, num_heads=12),
 }

@@ -93,4 +93,4 @@ PUBLISHED: Mapping[str, Published] = {
     ),
 }
 
-UNPUBLISHED = ("simple_vit_s_16", "simple_vit_b_16")
+UNPUBLISHED = ("vit_tiny_patch4_32", "simple_vit_s_16", "simple_vit_b_16")

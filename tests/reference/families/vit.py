@@ -47,6 +47,7 @@ FAMILY = Family(
         **{f"vit_{size}": case("torchvision", 96) for size in ("b_32", "l_32")},
         "vit_h_14": case("torchvision", 42),
         **dict.fromkeys((*TIMM, *DISTILLED), case("timm", 48)),
+        "vit_tiny_patch4_32": case("timm", 16),
         **dict.fromkeys(SIMPLE, simple(48, 64)),
     },
     short={

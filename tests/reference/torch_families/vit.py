@@ -133,6 +133,7 @@ INFERENCE = {
     "vit_l_32": torchvision_model(32, 24, 16, 1024),
     "vit_h_14": torchvision_model(14, 32, 16, 1280),
     **{name: timm_model(name) for name in TIMM},
+    "vit_tiny_patch4_32": timm_model("vit_tiny_patch16_224", patch_size=4, image_size=32, num_classes=10),
     "simple_vit_s_16": simple_model(384, 6),
     "simple_vit_b_16": simple_model(768, 12),
 }
