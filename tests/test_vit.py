@@ -116,6 +116,48 @@ def test_blocks_computed_anew_have_the_same_gradient():
     assert "remat" not in str(gradient.trace(variables, kept).jaxpr)
 
 
+@pytest.mark.parametrize("remat", [False, True])
+def test_blocks_in_a_loop_are_the_same_blocks(remat):
+    images = images_of(16, 16).astype(np.float64)
+    with jax.enable_x64(True):
+        unrolled, scanned = (vit(image_size=16, scan=scan, remat=remat, dtype=jnp.float64) for scan in (False, True))
+        assert jax.tree.map(np.shape, abstract_variables(scanned)) == jax.tree.map(
+            np.shape, abstract_variables(unrolled)
+        )
+        variables = random_variables(unrolled, np.float64)
+
+        def loss(variables, model):
+            stages = model.apply(variables, images, train=True, method="features")
+            return sum(jnp.square(stage).sum() for stage in stages), stages
+
+        run = jax.jit(jax.grad(loss, has_aux=True), static_argnums=1, compiler_options=QUICK)
+        close = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9)
+        jax.tree.map(close, run(variables, scanned), run(variables, unrolled))
+
+
+def test_a_loop_of_blocks_is_compiled_once():
+    def products(depth, **options):
+        model = vit(image_size=16, **SMALL | {"depth": depth}, **options)
+        run = lambda variables: model.apply(variables, images_of(16, 16), train=False)
+        return str(jax.make_jaxpr(run)(abstract_variables(model))).count("dot_general[")
+
+    assert products(6, scan=True) == products(2, scan=True) == products(1)
+    assert products(6) > 3 * products(6, scan=True)
+
+
+def test_a_loop_of_blocks_drops_other_activations_in_each():
+    model = vit(image_size=16, scan=True, dropout_rate=0.5)
+    variables = jax.tree.map(np.zeros_like, random_variables(model))
+    bias = np.ones(24, np.float32)  # what each block adds where it is not dropped, twice as much
+    for name in ("block1", "block2"):
+        variables["params"]["backbone"][name]["mlp"]["linear2"]["bias"] = bias
+    draw = lambda key: run(model, variables, images_of(16, 16), train=True, method="features", rngs={"dropout": key})
+    first, second = draw(jax.random.key(0))
+    assert set(np.unique(first)) == set(np.unique(second - first)) == {0, 2}
+    assert 0.3 < np.mean(first == second - first) < 0.7
+    np.testing.assert_array_equal(second, draw(jax.random.key(0))[1])
+
+
 def test_where_activations_are_dropped():
     """As in torchvision: with the positions, after attention and twice in the perceptron, and weights of attention."""
     model, seen = vit(image_size=24, dropout_rate=0.1, attention_dropout_rate=0.2, stochastic_depth_rate=0.4), []

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.linen.initializers import Initializer, lecun_normal, normal, variance_scaling, xavier_uniform, zeros
+from jax import lax
 from jax.typing import DTypeLike
 
 from jaxvision.classifier import classifier
@@ -100,6 +101,8 @@ class ViT(nn.Module):
         attention_dropout_rate: share of the weights of attention dropped in training.
         stochastic_depth_rate: of the last block; that of the others grows linearly from 0 at the first.
         remat: whether the backward pass computes blocks anew, in place of keeping what is in them.
+        scan: whether the blocks are the steps of one loop, so that the time of compiling does not grow with the depth.
+            Variables are the same: their parameters are stacked when the model is applied.
         epsilon: of the normalisations.
         implementation: of attention, see `jaxvision.layers.attention.dot_product_attention`.
         in_channels: channels of the image.
@@ -120,6 +123,7 @@ class ViT(nn.Module):
     attention_dropout_rate: float = 0.0
     stochastic_depth_rate: float = 0.0
     remat: bool = False
+    scan: bool = False
     epsilon: float = 1e-6
     implementation: Implementation | None = None
     in_channels: int = 3
@@ -150,12 +154,16 @@ class ViT(nn.Module):
             raise ValueError(f"pooling must be class_token or mean, got {self.pooling!r}")
         if self.distilled and self.pooling == "mean":
             raise ValueError('distilled=True is for pooling="class_token": the second head sees a token of its own')
+        if self.scan and self.stochastic_depth_rate:
+            raise ValueError(
+                f"scan=True is for blocks all alike, not stochastic_depth_rate={self.stochastic_depth_rate}"
+            )
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size must be a multiple of the patches' {self.patch_size} pixels, got {self.image_size}"
             )
 
-    def _block(self, stochastic_depth_rate: float) -> EncoderBlock:
+    def _block(self, stochastic_depth_rate: float, **options: Any) -> EncoderBlock:
         attention = partial(
             MultiHeadAttention,
             self.num_heads,
@@ -168,7 +176,7 @@ class ViT(nn.Module):
         inits = {"kernel_init": self.initial.mlp, "bias_init": self.initial.mlp_bias}
         mlp = partial(Mlp, 4 * self.dim, self.dropout_rate, **inits, dtype=self.dtype)
         norm = partial(layer_norm, epsilon=self.epsilon, dtype=self.dtype)
-        return EncoderBlock(attention, mlp, norm, self.dropout_rate, stochastic_depth_rate)
+        return EncoderBlock(attention, mlp, norm, self.dropout_rate, stochastic_depth_rate, **options)
 
     @property
     def num_prefix(self) -> int:
@@ -187,6 +195,8 @@ class ViT(nn.Module):
     def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
         """Returns the tokens that each block gives, [B, N, D]; those of the patches are the last h w, row by row."""
         tokens, stages, materialize = self.embed(image, train=train), [], materializer(image)
+        if self.scan and not (self.is_initializing() or self.is_mutable_collection("intermediates")):
+            return self._scanned(tokens, train)
         for i in range(1, self.depth + 1):
             tokens = materialize(self._run(i, tokens, train))
             stages.append(tokens)
@@ -206,6 +216,21 @@ class ViT(nn.Module):
             return resize_positions(self.learnt, self.grid, grid, self.resizing)
         positions = np.pad(sine_cosine_2d(*grid, self.dim), ((self.num_prefix, 0), (0, 0)))
         return jnp.asarray(positions[None], jnp.promote_types(self.dtype, jnp.float32))
+
+    def _scanned(self, tokens: jax.Array, train: bool) -> tuple[jax.Array, ...]:
+        params, block = self.variables["params"], self._block(0.0, parent=None)
+        blocks = [params[f"block{i}"] for i in range(1, self.depth + 1)]
+        drops = train and max(self.dropout_rate, self.attention_dropout_rate) > 0
+        keys = jax.random.split(self.make_rng("dropout"), self.depth) if drops else None
+
+        def step(tokens, at):
+            params, key = at
+            tokens = block.apply({"params": params}, tokens, train=train, rngs={"dropout": key} if drops else None)
+            return tokens, tokens
+
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
+        _, stages = lax.scan(jax.checkpoint(step) if self.remat else step, tokens, (stacked, keys))
+        return tuple(stages[i] for i in range(self.depth))
 
     def _run(self, number: int, tokens: jax.Array, train: bool) -> jax.Array:
         run = lambda block, tokens: block(tokens, train=train)
