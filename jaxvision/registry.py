@@ -31,7 +31,7 @@ from jaxvision.cnn import (
     vgg,
 )
 from jaxvision.preprocess import Preprocessing
-from jaxvision.transformer import deit, vit
+from jaxvision.transformer import deit, swin, vit
 from jaxvision.weights.errors import WeightsError
 from jaxvision.weights.files import load_weights
 from jaxvision.weights.published import PUBLISHED
@@ -58,6 +58,7 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
     **convnext.VARIANTS,
     **vit.VARIANTS,
     **deit.VARIANTS,
+    **swin.VARIANTS,
 }
 
 
