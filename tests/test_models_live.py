@@ -68,6 +68,8 @@ def test_stored_training(name):
         ("inception_v3", "torchvision", partial(torchvision.models.inception_v3, init_weights=False)),
         ("convnext_tiny", "torchvision", partial(torchvision.models.convnext_tiny, layer_scale=0.1)),
         ("convnext_tiny", "timm", partial(timm.create_model, "convnext_tiny", ls_init_value=0.1)),
+        ("swin_t", "torchvision", torchvision.models.swin_t),
+        ("swin_v2_t", "torchvision", torchvision.models.swin_v2_t),
         ("regnet_y_400mf", "torchvision", torchvision.models.regnet_y_400mf),
         ("regnet_x_400mf", "torchvision", torchvision.models.regnet_x_400mf),
         ("efficientnet_b0", "torchvision", torchvision.models.efficientnet_b0),
@@ -114,7 +116,7 @@ def test_auxiliary_head_of_inception_v3(size):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=SAME * expected.std())
 
 
-@pytest.mark.parametrize("name", jv.list_models("convnext*") + jv.list_models("efficientnet*"))
+@pytest.mark.parametrize("name", jv.list_models("convnext*") + jv.list_models("efficientnet*") + jv.list_models("swin*"))
 def test_regularization_is_torchvisions(name):
     """What inference does not show: rates of dropout and stochastic depth, momentum and epsilon of BatchNorm."""
     with torch.device("meta"):

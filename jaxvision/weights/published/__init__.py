@@ -26,6 +26,7 @@ from jaxvision.weights.published import (
     resnet,
     shufflenet_v2,
     squeezenet,
+    swin,
     vgg,
     vit,
 )
@@ -49,6 +50,7 @@ PUBLISHED: Mapping[str, Published] = {
     **efficientnet.PUBLISHED,
     **convnext.PUBLISHED,
     **vit.PUBLISHED,
+    **swin.PUBLISHED,
 }
 
 UNPUBLISHED = (

@@ -19,6 +19,7 @@ from tests.reference.families import (
     resnet,
     shufflenet_v2,
     squeezenet,
+    swin,
     vgg,
     vit,
 )
@@ -44,4 +45,5 @@ FAMILIES = (
     efficientnet.FAMILY,
     convnext.FAMILY,
     vit.FAMILY,
+    swin.FAMILY,
 )

@@ -19,6 +19,7 @@ from tests.reference.torch_families import (
     resnet,
     shufflenet_v2,
     squeezenet,
+    swin,
     vgg,
     vit,
 )
@@ -44,4 +45,5 @@ FAMILIES = (
     efficientnet,
     convnext,
     vit,
+    swin,
 )
