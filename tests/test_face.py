@@ -120,6 +120,7 @@ def test_in_channels(name, channels):
     ("mnasnet1_0", [16, 24, 40, 96, 320]),
     ("squeezenet1_1", [64, 128, 256, 512]),
     ("shufflenet_v2_x1_0", [116, 232, 464]),
+    ("swin_b", [128, 256, 512, 1024]),
 ])  # fmt: skip
 def test_each_stage_halves_the_resolution_of_the_one_before(name, channels):
     stages = shapes(jv.create_model(name), (1, 256, 192, 3), method="features")
@@ -134,7 +135,7 @@ def test_residual_networks_take_images_of_any_size():
 
 
 @pytest.mark.parametrize(("name", "size"), [
-    ("mlp", 32), ("alexnet", 63), ("alexnet_paper", 67), ("nin", 4), ("nin_imagenet", 39), ("vgg11", 32),
+    ("mlp", 32), ("alexnet", 63), ("alexnet_paper", 67), ("nin", 4), ("nin_imagenet", 39), ("vgg11", 32), ("swin_t", 4),
 ])  # fmt: skip
 def test_smallest_images(name, size):
     model = jv.create_model(name)
@@ -170,6 +171,10 @@ def test_efficientnet_gives_one_feature_map_for_each_resolution():
     ("vit_b_16", {"image_size": 72}, "image_size must be a multiple of the patches' 16 pixels, got 72"),
     ("vit_b_16", {"num_heads": 7}, "num_heads=7 does not divide the dimension 768"),
     ("vit_b_16", {"resizing": "keras"}, "resizing must be one of torchvision, timm, transformers, got 'keras'"),
+    ("swin_t", {"version": 3}, "version must be 1 or 2, got 3"),
+    ("swin_t", {"window": 1}, "window must be 2 tokens or more, got 1"),
+    ("swin_t", {"width": 100}, r"num_heads must divide .* stages, \[100, 200, 400, 800\]; got \(3, 6, 12, 24\)"),
+    ("swin_v2_t", {"depths": (2, 2)}, r"num_heads must divide .* stages, \[96, 192\]; got \(3, 6, 12, 24\)"),
 ])  # fmt: skip
 def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     with pytest.raises(ValueError, match=message):
@@ -198,6 +203,7 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     ("googlenet", (1, 32, 8, 3), "float32", ValueError, r"3x3 windows, .* got 4x1: the images are too small"),
     ("convnext_tiny", (1, 32, 31, 3), "float32", ValueError, "32x32 pixels or more, got 32x31"),
     ("vit_b_16", (1, 224, 232, 3), "float32", ValueError, "a multiple of 16 pixels high and wide, got 224x232"),
+    ("swin_t", (1, 4, 3, 3), "float32", ValueError, "4x4 pixels or more, got 4x3"),
 ])  # fmt: skip
 def test_images_that_cannot_be_right(name, image, dtype, error, message):
     with pytest.raises(error, match=message):

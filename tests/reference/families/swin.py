@@ -10,7 +10,7 @@ V1 = Case("torchvision", IMAGE, r"features\.\d\.\d+\.(attn\.proj|mlp\.3)\.weight
 V2 = Case("torchvision", IMAGE, r"features\.\d\.\d+\.norm[12]\.weight", compiled=True)
 SHORT = (3, 29, 22)
 
-small = {"depths": (2, 2), "num_heads": (2, 4), "width": 16, "window": 3, "stochastic_depth_rate": 0.0}
+small = {"depths": (2, 1), "num_heads": (2, 4), "width": 16, "window": 3, "stochastic_depth_rate": 0.0}
 tiny = {"depths": (2, 1), "num_heads": (1, 2), "width": 8, "window": 2, "stochastic_depth_rate": 0.0}
 
 COUNTS = {  # what torchvision publishes with its weights

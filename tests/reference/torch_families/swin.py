@@ -11,7 +11,7 @@ from tests.reference.torch_families.reference import Reference
 STAGES = ("features.1", "features.3", "features.5", "features.7")
 POOLED = "flatten"
 
-short = partial(SwinTransformer, [4, 4], 16, [2, 2], [2, 4], [3, 3], stochastic_depth_prob=0.0)
+short = partial(SwinTransformer, [4, 4], 16, [2, 1], [2, 4], [3, 3], stochastic_depth_prob=0.0)
 
 INFERENCE = {
     name: Reference(partial(torchvision.models.get_model, name), STAGES, POOLED, channels_last=True)
