@@ -52,14 +52,14 @@ def test_attention_is_that_of_a_loop(is_shifted, size):
         layer, x = WindowAttention(1, 3, is_shifted, jnp.float64), RANDOM.randn(2, *size, 4)
         shapes = jax.eval_shape(layer.init, jax.random.key(0), x)
         variables = jax.tree.map(lambda leaf: RANDOM.randn(*leaf.shape), shapes)
-        found = np.asarray(layer.apply(variables, x))
+        found = np.asarray(jax.jit(layer.apply)(variables, x))
     expected = [attention_of_one_head(image, variables["params"], is_shifted, 3) for image in x]
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_scale_of_cosines_ends_at_100():
     layer, x = CosineWindowAttention(2, 2, True, jnp.float32), jnp.asarray(RANDOM.randn(1, 4, 4, 8), jnp.float32)
-    params = layer.init(jax.random.key(0), x)["params"]
+    params = jax.jit(layer.init)(jax.random.key(0), x)["params"]
     run = jax.jit(lambda scale: layer.apply({"params": params | {"log_scale": jnp.full(2, scale)}}, x))
     np.testing.assert_allclose(run(math.log(1000)), run(math.log(100)), rtol=1e-6)
     assert np.abs(run(math.log(99)) - run(math.log(100))).max() > 1e-5
