@@ -1,7 +1,8 @@
 """A classifier: a backbone, its pooled features, one linear layer.
 
-A backbone is a module of two methods: `features(image, train=)` gives one feature map per stage, `pool(feature_map,
-train=)` makes the last of them a vector. Shapes: B batch, H height, W width, C channels, D dimension, K classes.
+A backbone is a module of two methods: `features(image, train=)` gives one feature map per stage (a Transformer: the
+tokens [B, N, D] of each block), `pool(feature_map, train=)` makes the last of them a vector. Shapes: B batch, H height,
+W width, C channels, D dimension, K classes.
 """
 
 import dataclasses
@@ -79,6 +80,11 @@ class Classifier(nn.Module):
             layout: {path if path == "head" else f"backbone/{path}": foreign for path, foreign in lines.items()}
             for layout, lines in self.backbone.torch_names().items()
         }
+
+    def fits(self) -> dict[str, Any]:
+        """Returns what makes weights fit that were trained on images of another size, see `from_foreign`."""
+        fits = self.backbone.fits() if hasattr(self.backbone, "fits") else {}
+        return {f"backbone/{path}": fit for path, fit in fits.items()}
 
     def example_input(self) -> jax.ShapeDtypeStruct:
         """Returns the shape and type of one image as the model is usually given it."""

@@ -79,7 +79,7 @@ def convolutionalize(model: Classifier, window: int | tuple[int, int] | None = N
         A module that takes the variables of the classifier as they are.
 
     Raises:
-        TypeError: the model is no classifier.
+        TypeError: the model is no classifier, or its backbone gives tokens in place of a feature map.
         ValueError: the window is empty, or given although fully connected layers have theirs.
     """
     if not isinstance(model, Classifier):
@@ -90,7 +90,8 @@ def convolutionalize(model: Classifier, window: int | tuple[int, int] | None = N
                 f"window={window}: the fully connected layers of {type(model.backbone).__name__} have theirs"
             )
         return Convolutional(model, None)
-    window = _map_size(model) if window is None else window
+    size = _map_size(model)
+    window = size if window is None else window
     window = (window, window) if isinstance(window, int) else tuple(window)
     if min(window) < 1:
         raise ValueError(f"window must be 1 or more in both directions, got {window}")
@@ -112,6 +113,16 @@ def patches(x: jax.Array, window: tuple[int, int]) -> jax.Array:  # [B, H, W, C]
 
 
 def _map_size(model: Classifier) -> tuple[int, int]:
-    """Returns height and width of the last stage for the model's example image."""
+    """Returns height and width of the last stage for the model's example image.
+
+    Raises:
+        TypeError: it is no map.
+    """
     run = lambda image: model.backbone.init_with_output(jax.random.key(0), image, train=False, method="features")[0]
-    return jax.eval_shape(run, model.example_input())[-1].shape[1:3]
+    shape = jax.eval_shape(run, model.example_input())[-1].shape
+    if len(shape) != 4:
+        raise TypeError(
+            f"{type(model.backbone).__name__} gives tokens {shape}, not a feature map that a head could slide over; "
+            "it is applied to larger images as it is"
+        )
+    return shape[1:3]

@@ -32,6 +32,7 @@ from jaxvision.cnn import (
 )
 from jaxvision.preprocess import Preprocessing
 from jaxvision.rnn import rows
+from jaxvision.transformer import deit, swin, vit
 from jaxvision.weights.errors import WeightsError
 from jaxvision.weights.files import load_weights
 from jaxvision.weights.published import PUBLISHED
@@ -57,6 +58,9 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
     **efficientnet.VARIANTS,
     **convnext.VARIANTS,
     **rows.VARIANTS,
+    **vit.VARIANTS,
+    **deit.VARIANTS,
+    **swin.VARIANTS,
 }
 
 

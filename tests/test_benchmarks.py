@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import timing
+from benchmarks import attention_memory, timing
 from benchmarks.throughput import Task, table
 from benchmarks.timing import medians, save
 
@@ -66,3 +66,12 @@ def test_figures_of_another_machine_are_not_mixed_in(tmp_path):
     file.write_text(json.dumps({"machine": {"cpu": "another"}, "rows": []}))
     with pytest.raises(SystemExit, match=r"holds figures of another machine.*give another --output"):
         save(file, [ROW], ("model", "work"))
+
+
+def test_growth_is_told_of_each_network_from_its_smallest_image():
+    sizes = {"memory_megabytes": 2.0, "multiply_adds_billions": 4.0, "seconds": 0.5}
+    small = {"model": "a", "size": 32, "dtype": "float32", **sizes}
+    large = {**small, "size": 64, "memory_megabytes": 32.0, "multiply_adds_billions": 16.0, "seconds": 4.0}
+    lines = attention_memory.table([large, small, {**large, "model": "b"}]).splitlines()
+    assert lines[1].split() == ["a", "64", "x4.0", "32.0", "x16.0", "16.0", "x4.0", "4.0", "x8.0"]
+    assert lines[3].split() == ["b", "64", "x1.0", "32.0", "x1.0", "16.0", "x1.0", "4.0", "x1.0"]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import jaxvision as jv
-from train.configs import cifar10, digits, hidden_units, imagenet, residual_depth, shifted_digits
+from train.classification import create_model
+from train.configs import cifar10, cifar10_vit, digits, hidden_units, imagenet, residual_depth, shifted_digits
 from train.configs.scores import save_curves
 from train.data.images import Split
 from train.shared.optimizer import make_schedule
@@ -110,6 +111,16 @@ def test_units_that_know_of_quotes_and_of_conditions_were_found():
     for name in ("inside quotes", "inside the condition of an if"):
         assert units[name]["measured"] >= 0.9
         assert units[name]["measured"] > units[name]["untrained"] + 0.1
+
+
+def test_the_recipe_of_the_small_transformer_is_for_images_of_cifar():
+    """Its model makes 64 patches of them, which DeiT's recipe trains: the rate rises, then falls to zero."""
+    config = cifar10_vit.RECIPE
+    model = create_model(config, 10, (config.image_size, config.image_size, 3))
+    assert (model.backbone.image_size, model.backbone.grid, model.num_classes) == (config.image_size, (8, 8), 10)
+    rate = make_schedule(config.optimizer, 1000)
+    assert [round(float(rate(step)), 6) for step in (24, 49, 50, 1000)] == [2.5e-4, 5e-4, 5e-4, 0]
+    assert (config.mixup, config.cutmix, config.loss.label_smoothing) == (0.8, 1.0, 0.1)
 
 
 def test_scores_on_cifar_are_of_known_recipes():

@@ -99,6 +99,7 @@ def test_pooled_features_of_each_window_and_stages():
     (lambda: jv.convolutionalize("resnet18"), TypeError, "must be a classifier, as create_model gives it; got str"),
     (lambda: jv.convolutionalize(jv.create_model("resnet20"), 0), ValueError, r"1 or more in both .* got \(0, 0\)"),
     (lambda: jv.convolutionalize(jv.create_model("vgg11"), 1), ValueError, "window=1: the fully connected .* of VGG"),
+    (lambda: jv.convolutionalize(jv.create_model("vit_b_32")), TypeError, r"ViT gives tokens \(1, 50, 768\)"),
     (lambda: heat_map_of("resnet20", 16), ValueError, "the head sees 8x8 pixels of the feature map, which has 4x4"),
     (lambda: heat_map_of("vgg11", 192), ValueError, "the first layer sees 7x7 pixels, the map has 6x6"),
 ])  # fmt: skip

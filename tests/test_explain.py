@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxvision as jv
-from jaxvision.explain import grad_cam, occlusion
+from jaxvision.explain import attention_maps, attention_rollout, grad_cam, occlusion
 from tests.reference.case import NUM_CLASSES
 from tests.reference.random_values import random_images
 from tests.test_convolutional import network
@@ -82,3 +82,38 @@ def test_errors(classes, options, message):
 def test_a_square_larger_than_the_image_is_an_error():
     with pytest.raises(ValueError, match="window of 40 pixels"):
         occlusion(jv.create_model("resnet8"), None, jnp.zeros((1, 32, 32, 3)), [0], size=40, stride=4)
+
+
+def of_transformer(function, model, variables, images):
+    options = {"xla_backend_optimization_level": 0}
+    return jax.jit(function, static_argnums=0, compiler_options=options)(model, variables, images)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("vit_distilled", [0, 1]), ("simple_vit", range(6))])
+def test_attention_is_followed_as_in_its_paper(name, rows):
+    """From queries and keys, in NumPy, by the equations of https://arxiv.org/abs/2005.00928, section 3."""
+    with jax.enable_x64(True):
+        model, variables = network(name)
+        images = jnp.asarray(random_images(2, (3, 24, 16)).transpose(0, 2, 3, 1), jnp.float64)
+        capture = lambda module, _: type(module).__name__ == "_Projections"
+        run = lambda v: model.apply(v, images, train=False, capture_intermediates=capture, mutable=["intermediates"])
+        blocks = jax.jit(run)(variables)[1]["intermediates"]["backbone"]
+        maps = of_transformer(attention_maps, model, variables, images)
+        rollout = of_transformer(attention_rollout, model, variables, images)
+    flow = None
+    for number, found in enumerate(maps, start=1):
+        query, key, _ = blocks[f"block{number}"]["attention"]["qkv"]["__call__"][0]
+        query, key = (np.asarray(part).reshape(2, -1, 3, 8) for part in (query, key))
+        scores = np.exp(np.einsum("bqhd,bkhd->bhqk", query, key) / np.sqrt(8))
+        weights = scores / scores.sum(-1, keepdims=True)
+        of_rows = weights[:, :, list(rows), -6:].mean(2).transpose(0, 2, 1).reshape(2, 3, 2, 3)
+        np.testing.assert_allclose(found, of_rows, rtol=1e-6)
+        mixed = 0.5 * weights.mean(1) + 0.5 * np.eye(weights.shape[-1])
+        flow = mixed if flow is None else np.matmul(mixed, flow)
+    np.testing.assert_allclose(rollout, flow[:, list(rows), -6:].mean(1).reshape(2, 3, 2), rtol=1e-5)
+
+
+def test_attention_is_of_transformers():
+    for function in (attention_maps, attention_rollout):
+        with pytest.raises(TypeError, match="attention is shown of Transformers upon patches; ResNet has none"):
+            function(jv.create_model("resnet8"), None, jnp.zeros((1, 32, 32, 3)))

@@ -66,6 +66,9 @@ def test_models_made_alike_are_equal_and_hash_alike(name):
     ("resnet50", ((2, 56, 56, 256), (2, 28, 28, 512), (2, 14, 14, 1024), (2, 7, 7, 2048))),
     ("densenet121", ((2, 56, 56, 256), (2, 28, 28, 512), (2, 14, 14, 1024), (2, 7, 7, 1024))),
     ("googlenet", ((2, 112, 112, 64), (2, 56, 56, 192), (2, 28, 28, 480), (2, 14, 14, 832), (2, 7, 7, 1024))),
+    ("vit_tiny_patch16_224", ((2, 197, 192),) * 12),
+    ("deit_tiny_distilled_patch16_224", ((2, 198, 192),) * 12),
+    ("simple_vit_s_16", ((2, 196, 384),) * 12),
     ("inception_v3", ((2, 147, 147, 64), (2, 71, 71, 192), (2, 35, 35, 288), (2, 17, 17, 768), (2, 8, 8, 2048))),
 ])  # fmt: skip
 def test_shapes_of_features(name, stages):
@@ -92,6 +95,7 @@ def test_out_indices_that_do_not_exist(index):
     ("lstm_rows", 128), ("resnet20", 64), ("resnet50", 2048),
     ("resnetv2_18", 512),
     ("mobilenet_v2", 1280), ("mobilenet_v3_small", 1024), ("squeezenet1_0", 512), ("shufflenet_v2_x2_0", 2048),
+    ("vit_b_32", 768), ("deit_tiny_distilled_patch16_224", 192), ("simple_vit_s_16", 384),
 ])  # fmt: skip
 def test_no_classes_gives_pooled_features(name, dim):
     model = jv.create_model(name, num_classes=0)
@@ -101,7 +105,7 @@ def test_no_classes_gives_pooled_features(name, dim):
 
 @pytest.mark.parametrize(("name", "channels"), [
     ("mlp", 1), ("convnet", 1), ("lenet5", 3), ("alexnet_paper", 1), ("nin", 1), ("vgg11", 1), ("resnet20", 1),
-    ("lstm_rows", 1), ("resnet18", 5),
+    ("lstm_rows", 1), ("resnet18", 5), ("vit_tiny_patch16_224", 1),
 ])  # fmt: skip
 def test_in_channels(name, channels):
     model = jv.create_model(name, in_channels=channels, num_classes=4)
@@ -117,6 +121,7 @@ def test_in_channels(name, channels):
     ("mnasnet1_0", [16, 24, 40, 96, 320]),
     ("squeezenet1_1", [64, 128, 256, 512]),
     ("shufflenet_v2_x1_0", [116, 232, 464]),
+    ("swin_b", [128, 256, 512, 1024]),
 ])  # fmt: skip
 def test_each_stage_halves_the_resolution_of_the_one_before(name, channels):
     stages = shapes(jv.create_model(name), (1, 256, 192, 3), method="features")
@@ -131,7 +136,7 @@ def test_residual_networks_take_images_of_any_size():
 
 
 @pytest.mark.parametrize(("name", "size"), [
-    ("mlp", 32), ("alexnet", 63), ("alexnet_paper", 67), ("nin", 4), ("nin_imagenet", 39), ("vgg11", 32),
+    ("mlp", 32), ("alexnet", 63), ("alexnet_paper", 67), ("nin", 4), ("nin_imagenet", 39), ("vgg11", 32), ("swin_t", 4),
 ])  # fmt: skip
 def test_smallest_images(name, size):
     model = jv.create_model(name)
@@ -161,6 +166,16 @@ def test_efficientnet_gives_one_feature_map_for_each_resolution():
     ("googlenet", {"transform_input": True, "in_channels": 1}, "transform_input is for images of 3 channels"),
     ("regnet_x_400mf", {"group_widths": (16, 16, 16, 48)}, "group_widths must divide widths, got 48 for 400"),
     ("efficientnet_b0", {"stages": (Stage("fuse", 1, 3, 1, 8, 1),)}, "must be one of mbconv, fused, got 'fuse'"),
+    ("vit_b_16", {"pooling": "max"}, "pooling must be class_token or mean, got 'max'"),
+    ("vit_b_16", {"distilled": True, "pooling": "mean"}, 'distilled=True is for pooling="class_token"'),
+    ("vit_b_16", {"scan": True, "stochastic_depth_rate": 0.1}, "for blocks all alike, not stochastic_depth_rate=0.1"),
+    ("vit_b_16", {"image_size": 72}, "image_size must be a multiple of the patches' 16 pixels, got 72"),
+    ("vit_b_16", {"num_heads": 7}, "num_heads=7 does not divide the dimension 768"),
+    ("vit_b_16", {"resizing": "keras"}, "resizing must be one of torchvision, timm, transformers, got 'keras'"),
+    ("swin_t", {"version": 3}, "version must be 1 or 2, got 3"),
+    ("swin_t", {"window": 1}, "window must be 2 tokens or more, got 1"),
+    ("swin_t", {"width": 100}, r"num_heads must divide .* stages, \[100, 200, 400, 800\]; got \(3, 6, 12, 24\)"),
+    ("swin_v2_t", {"depths": (2, 2)}, r"num_heads must divide .* stages, \[96, 192\]; got \(3, 6, 12, 24\)"),
 ])  # fmt: skip
 def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     with pytest.raises(ValueError, match=message):
@@ -189,6 +204,8 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     ("inception_v3", (1, 75, 74, 3), "float32", ValueError, "75x75 pixels or more, got 75x74"),
     ("googlenet", (1, 32, 8, 3), "float32", ValueError, r"3x3 windows, .* got 4x1: the images are too small"),
     ("convnext_tiny", (1, 32, 31, 3), "float32", ValueError, "32x32 pixels or more, got 32x31"),
+    ("vit_b_16", (1, 224, 232, 3), "float32", ValueError, "a multiple of 16 pixels high and wide, got 224x232"),
+    ("swin_t", (1, 4, 3, 3), "float32", ValueError, "4x4 pixels or more, got 4x3"),
 ])  # fmt: skip
 def test_images_that_cannot_be_right(name, image, dtype, error, message):
     with pytest.raises(error, match=message):

@@ -1,5 +1,6 @@
 """The gallery: what is drawn of a photograph, and where."""
 
+import dataclasses
 import json
 from fractions import Fraction
 
@@ -133,6 +134,23 @@ def test_a_model_of_one_size_has_no_heat_map(tmp_path, capsys):
     assert network_image(PHOTO, classifier).shape == (1, 32, 32, 1)
     assert heat_maps(PHOTO, classifier) is None
     assert "no heat map of the classes: the model takes images of 32x32 pixels alone" in capsys.readouterr().out
+
+
+def test_of_a_transformer_attention_is_drawn_and_no_heat_map(tmp_path, monkeypatch, capsys):
+    kept = captured(monkeypatch)
+    model = jv.create_model("vit_tiny_patch16_224", depth=1, num_classes=4)
+    classifier = dataclasses.replace(
+        read_trained(complete_run(tmp_path / "run", size=48)), model=model, variables=jv.init(model, jax.random.key(0))
+    )
+    assert heat_maps(PHOTO, classifier) is None
+    assert "no heat map of the classes: ViT gives tokens (1, 197, 192)" in capsys.readouterr().out
+    captions = gallery.attention(cropped(PHOTO, classifier), network_image(PHOTO, classifier), classifier)
+    assert list(captions) == ["Attention, followed through all blocks", "Where each head of the last block looks"]
+    (_, rollout), (_, heads) = kept
+    assert rollout["rollout"].values.shape == (3, 3)
+    assert list(heads) == ["head 1", "head 2", "head 3"]
+    mean = np.mean([head.values for head in heads.values()], 0)
+    np.testing.assert_allclose(rollout["rollout"].values, mean / 2, rtol=1e-5)  # of one block
 
 
 def test_boxes_are_the_pixels_that_are_seen():

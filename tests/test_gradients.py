@@ -74,7 +74,7 @@ def two_steps(name, shapes):
     for key, array in foreign({**middle, "params": gradient}).items():
         if "running_" in key:
             tensors[key] = array
-        elif "num_batches" not in key:
+        elif key in shapes:
             tensors |= {f"gradient of {key}": array, f"change of {key}": changes[key]}
     return logits, tensors
 

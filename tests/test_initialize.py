@@ -169,6 +169,20 @@ def test_convnext():
             assert (values == start).all(), path
 
 
+@pytest.mark.parametrize("name", ["swin_t", "swin_v2_t"])
+def test_swin(name):
+    """As torchvision.models.swin_transformer.SwinTransformer.__init__ (0.28): cut off where nothing is of a normal."""
+    for path, values in initial(name, depths=(1, 1), num_heads=(8, 8), width=64).items():
+        *_, layer, leaf = path.split("/")
+        if layer == "patch_embedding":  # as PyTorch draws a convolution
+            assert_uniform(values, (4 * 4 * 3) ** -0.5)
+        elif leaf in ("kernel", "position_table"):
+            assert_normal(values, 0.02)
+        else:
+            start = {"scale": 1, "bias": 0, "log_scale": np.log(np.float32(10))}[leaf]
+            assert (values == start).all(), path
+
+
 def test_regnet():
     """As torchvision.models.regnet.RegNet.__init__ (0.28), which leaves the biases of squeeze and excitation alone."""
     variables = initial("regnet_y_400mf", depths=(1, 1), widths=(32, 64), group_widths=(8, 16))

@@ -9,6 +9,7 @@ from tests.reference.stored import FOLDER
 torch = pytest.importorskip("torch")
 make_layers = pytest.importorskip("tests.reference.make_layers")
 make_recurrent = pytest.importorskip("tests.reference.make_recurrent")
+make_transformer = pytest.importorskip("tests.reference.make_transformer")
 make_heat_maps = pytest.importorskip("tests.reference.make_heat_maps")
 
 pytestmark = pytest.mark.reference
@@ -30,3 +31,7 @@ def test_recurrent_layers():
 
 def test_heat_maps():
     assert_same({case: make_heat_maps.heat_map(case) for case in HEAT_MAPS}, np.load(FOLDER / "heat_maps.npz"))
+
+
+def test_parts_of_transformers():
+    assert_same(make_transformer.arrays(), np.load(FOLDER / "transformer.npz"))

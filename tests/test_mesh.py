@@ -16,7 +16,8 @@ from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh, state_shar
 from train.shared.state import create_state, ema
 from train.shared.step import make_train_step
 
-QUICK = ("mlp", "lenet5", "basic", "dense_cifar", "mobilenet_v2_tiny", "convnext")  # the others have their parts
+QUICK = ("mlp", "lenet5", "basic", "dense_cifar", "mobilenet_v2_tiny", "convnext", "lstm_rows", "vit")
+# The others are made of their parts.
 AT_ONCE = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
 RANDOM = np.random.RandomState(0)
 LABELS = RANDOM.randint(0, 10, 48)

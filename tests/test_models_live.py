@@ -11,7 +11,7 @@ import jaxvision as jv
 from jaxvision.cnn.inception import AuxiliaryHead
 from jaxvision.layers.conv import ConvNorm, conv2d
 from jaxvision.layers.norm import BatchNorm
-from jaxvision.weights import from_foreign
+from jaxvision.weights import from_foreign, to_foreign
 from tests.reference import cases
 from tests.reference.case import to_run_once
 from tests.reference.stored import read, size
@@ -69,6 +69,8 @@ def test_stored_training(name):
         ("inception_v3", "torchvision", partial(torchvision.models.inception_v3, init_weights=False)),
         ("convnext_tiny", "torchvision", partial(torchvision.models.convnext_tiny, layer_scale=0.1)),
         ("convnext_tiny", "timm", partial(timm.create_model, "convnext_tiny", ls_init_value=0.1)),
+        ("swin_t", "torchvision", torchvision.models.swin_t),
+        ("swin_v2_t", "torchvision", torchvision.models.swin_v2_t),
         ("regnet_y_400mf", "torchvision", torchvision.models.regnet_y_400mf),
         ("regnet_x_400mf", "torchvision", torchvision.models.regnet_x_400mf),
         ("efficientnet_b0", "torchvision", torchvision.models.efficientnet_b0),
@@ -95,6 +97,31 @@ def test_outputs_on_images_of_another_shape(name, layout, build):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=SAME * expected.std())
 
 
+@pytest.mark.parametrize(
+    ("name", "theirs", "size"),
+    [("swin_t", "swin_tiny_patch4_window7_224", 112), ("swin_v2_t", "swinv2_tiny_window8_256", 128)],
+)
+def test_swin_transformers_of_timm(name, theirs, size):
+    """Of two stages: of maps smaller than a window timm makes the windows smaller, torchvision pads the maps."""
+    torch.manual_seed(0)
+    fields = {"depths": (2, 2), "num_heads": (3, 6)}
+    network = timm.create_model(theirs, img_size=size, **fields).eval()
+    for value in network.parameters():
+        torch.nn.init.uniform_(value, -0.1, 0.1)
+    images = np.random.RandomState(7).uniform(-2, 2, (2, size, size, 3))
+    with torch.no_grad():
+        expected = network.double()(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+    state = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
+    with jax.enable_x64(True):
+        model = jv.create_model(name, dtype=jnp.float64, **fields)
+        variables = from_foreign(model, state, dtype=np.float64)
+        logits = np.asarray(model.apply(variables, images, train=False))
+        written = to_foreign(model, variables, "timm", dtype=np.float64)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=SAME * expected.std())
+    network.load_state_dict({key: torch.from_numpy(array) for key, array in written.items()}, strict=True)
+    assert all(np.array_equal(written[key], state[key]) for key in state)
+
+
 @pytest.mark.parametrize("size", [(17, 17), (20, 23)])
 def test_auxiliary_head_of_inception_v3(size):
     """On maps as large as those of the published image size, and larger; smaller ones torchvision refuses."""
@@ -116,7 +143,9 @@ def test_auxiliary_head_of_inception_v3(size):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=SAME * expected.std())
 
 
-@pytest.mark.parametrize("name", jv.list_models("convnext*") + jv.list_models("efficientnet*"))
+@pytest.mark.parametrize(
+    "name", jv.list_models("convnext*") + jv.list_models("efficientnet*") + jv.list_models("swin*")
+)
 def test_regularization_is_torchvisions(name):
     """What inference does not show: rates of dropout and stochastic depth, momentum and epsilon of BatchNorm."""
     with torch.device("meta"):

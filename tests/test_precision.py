@@ -23,11 +23,18 @@ ONE_OF_EACH_KIND = [
     "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5", "squeezenet1_1", "shufflenet_v2_x0_5",
     "densenet_bc100_12", "googlenet", "googlenet_paper", "inception_v3",
     "convnext_tiny", "regnet_y_400mf", "efficientnet_b0", "efficientnet_v2_s",
+    "vit_b_16", "deit_tiny_distilled_patch16_224", "simple_vit_s_16",
+    "swin_t", "swin_v2_t",
 ]  # fmt: skip
 WINDOWED = ("lenet5", "nin", "seresnext26d_32x4d", "densenet_bc100_12", "inception_v3")  # by XLA's sums over windows
 # Adaptive pooling has one for each row and column; the paper's AlexNet has maps that fit, LeNet-5 sums windows, and
-# others only flatten their last map.
-POOLING_SUMS = {"mlp": 0, "lstm_rows": 0, "convnet": 0, "lenet5": 0, "alexnet_paper": 0, "vgg11_bn": 7 + 7}
+# others only flatten their last map or take one token of it. Each block of attention has the sum of its softmax; the
+# lengths of queries and keys, which the second Swin Transformer divides by, are roots of one sum each.
+POOLING_SUMS = {
+    "mlp": 0, "lstm_rows": 0, "convnet": 0, "lenet5": 0, "alexnet_paper": 0, "vgg11_bn": 7 + 7,
+    "vit_b_16": 2, "deit_tiny_distilled_patch16_224": 2 + 1, "simple_vit_s_16": 2 + 1,
+    "swin_t": 12 + 1, "swin_v2_t": 12 + 1 - 2 * 12,
+}  # fmt: skip
 HEADS = {"googlenet": 2, "googlenet_paper": 2, "inception_v3": 1}  # auxiliary ones
 SUMS_IN_HEADS = {"googlenet": 4 + 4, "googlenet_paper": 4 + 4, "inception_v3": 5 + 5 + 1}  # rows, columns, all pixels
 one_of_each_kind = pytest.mark.parametrize("name", ONE_OF_EACH_KIND)

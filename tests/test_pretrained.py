@@ -110,7 +110,7 @@ def test_names_without_weights(name, message):
 @pytest.mark.parametrize("name", [name for name, row in PUBLISHED.items() if not row.sha256])
 def test_weights_of_which_nothing_is_known_are_not_fetched(name):
     with pytest.raises(WeightsError, match=rf"timm/{name}/commits/main and give source='hf:timm/{name}@COMMIT'"):
-        jv.pretrained(name.partition(".")[0])
+        jv.pretrained(name)
 
 
 def test_every_model_is_in_the_table_or_said_to_have_no_weights():

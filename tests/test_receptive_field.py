@@ -48,6 +48,7 @@ FUNCTIONS = {
     "average pooling": lambda x: nn.avg_pool(conv(x), (3, 3), (2, 2), padding=((1, 0), (1, 0))),
     "branches": branches,
     "patches": lambda x: conv(x.reshape(1, 8, 2, 8, 2, 2).sum((2, 4))),
+    "places in patches": lambda x: x.reshape(1, 8, 2, 8, 2, 2).sum((1, 3)),
     "transposed axes": lambda x: jnp.einsum("bhwc,cd->dhbw", conv(x, 5, 2), jnp.ones((2, 3)))[0, :, 0][None, ..., None],
     "slices": lambda x: jnp.pad(x[:, 1::3, 1::3], ((0, 0), (2, 1), (2, 1), (0, 0))) * 2,
     "rows beside rows": lambda x: jnp.concatenate([jnp.zeros((1, 3, 16, 2)), x[:, 2:]], 1),
@@ -70,7 +71,7 @@ def test_holds_the_pixels_with_a_gradient(name):
             assert pixels.max() <= last
             if name != "transposed" and first >= 0 and last < 16:  # its values see 2 or 3 pixels, in turns
                 assert (pixels.min(), pixels.max()) == (first, last)
-    assert (ALL in reach) == (name == "patches")
+    assert (ALL in reach) == (name == "places in patches")
 
 
 @pytest.mark.parametrize(("name", "size"), LAST_MAPS.items())

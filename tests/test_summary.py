@@ -57,6 +57,12 @@ PUBLISHED = {
     "convnext_small": (50_223_688, 8.684),
     "convnext_base": (88_591_464, 15.355),
     "convnext_large": (197_767_336, 34.361),
+    "swin_t": (28_288_354, 4.491),
+    "swin_s": (49_606_258, 8.741),
+    "swin_b": (87_768_224, 15.431),
+    "swin_v2_t": (28_351_570, 5.94),
+    "swin_v2_s": (49_737_442, 11.546),
+    "swin_v2_b": (87_930_848, 20.325),
     "regnet_y_400mf": (4_344_144, 0.402),
     "regnet_y_800mf": (6_432_512, 0.834),
     "regnet_y_1_6gf": (11_202_430, 1.612),
@@ -83,6 +89,11 @@ PUBLISHED = {
     "efficientnet_v2_s": (21_458_488, 8.366),
     "efficientnet_v2_m": (54_139_356, 24.582),
     "efficientnet_v2_l": (118_515_272, 56.08),
+    "vit_b_16": (86_567_656, 17.564),
+    "vit_b_32": (88_224_232, 4.409),
+    "vit_l_16": (304_326_632, 61.555),
+    "vit_l_32": (306_535_400, 15.378),
+    "vit_h_14": (632_045_800, 167.295),
 }
 
 
@@ -151,9 +162,11 @@ def test_input_other_than_the_example():
 
 
 def test_input_of_the_finetuned_swag_weights():
-    """torchvision publishes the multiply-adds of the largest RegNet at 384x384 pixels too."""
+    """torchvision publishes the multiply-adds of the largest RegNet at 384x384 pixels, and of the largest ViT, too."""
     _, multiply_adds = totals(summarize(jv.create_model("regnet_y_128gf"), shape(1, 384, 384, 3)))
     assert round(multiply_adds / 1e9, 3) == 374.57
+    parameters, multiply_adds = totals(summarize(jv.create_model("vit_h_14", image_size=518)))
+    assert (parameters, round(multiply_adds / 1e9, 3)) == (633_470_440, 1016.717)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Name maps, reading weights and saving them."""
 
 import os
+import re
 import stat
 from typing import Any
 
@@ -15,7 +16,7 @@ import safetensors.numpy
 import jaxvision as jv
 from jaxvision.initialize import abstract_variables
 from jaxvision.weights import WeightsError, from_foreign, to_foreign
-from jaxvision.weights.names import OWN_LAYOUT, name_maps
+from jaxvision.weights.names import OWN_LAYOUT, Line, name_maps
 
 SMALL = ["lenet5", "resnet8", "plain8", "preact_resnet20"]
 
@@ -74,8 +75,10 @@ def test_small_models_return_bit_equal(name, layout, tmp_path):
 def test_every_model_has_a_key_for_each_variable(name):
     maps = name_maps(jv.create_model(name))
     for names in maps.values():
-        keys = {key for entry in names.entries for key in entry.keys}
-        assert len(keys) == len(names.entries) == len(maps[OWN_LAYOUT].entries)
+        keys = [key for entry in names.entries for key in entry.keys]
+        assert all(entry.keys for entry in names.entries)
+        assert len(names.entries) == len(maps[OWN_LAYOUT].entries)
+        assert len(set(keys)) == len(keys)
         for entry in names.entries:
             parts = [np.broadcast_to(np.float32(0), shape) for shape in entry.shapes().values()]
             assert entry.read(parts).shape == entry.shape
@@ -128,6 +131,46 @@ def test_several_foreign_layers_are_one_of_ours():
     np.testing.assert_array_equal(arrays["k1.weight"], dense["kernel"][:, 2:4].T)
     np.testing.assert_array_equal(arrays["v1.bias"], dense["bias"][4:])
     assert_same(from_foreign(model, arrays), variables)
+
+
+def with_a_constant():
+    """Names the class token's line with an index that files hold beside it."""
+    index = {"blocks.index": np.arange(3)}
+    return toy(class_token=Line("cls", constants=index))
+
+
+def test_constants_are_written_and_may_be_missing():
+    model = with_a_constant()
+    variables = random_variables(model)
+    arrays = to_foreign(model, variables, "torch", dtype=np.float64)
+    np.testing.assert_array_equal(arrays["blocks.index"], np.arange(3), strict=True)
+    assert_same(from_foreign(model, arrays), variables)
+    del arrays["blocks.index"]
+    assert_same(from_foreign(model, arrays), variables)
+
+
+@pytest.mark.parametrize("found", [np.arange(1, 4), np.arange(4), np.float32([0, 1, 2.001])])
+def test_other_constants_are_refused(found):
+    model = with_a_constant()
+    arrays = to_foreign(model, random_variables(model), "torch")
+    message = re.escape(f"blocks.index: expected int64 (3,), found {found.dtype} {found.shape}")
+    with pytest.raises(WeightsError, match=rf"of another architecture \(1\):\n    {message}"):
+        from_foreign(model, arrays | {"blocks.index": found})
+
+
+def test_constants_that_were_rounded_are_the_same():
+    offsets = np.float32([-1 / 3, 0, 1 / 3])
+    model = toy(class_token=Line("cls", constants={"offsets": offsets}))
+    variables = random_variables(model)
+    for dtype in (ml_dtypes.bfloat16, np.float16, np.float64):
+        assert_same(
+            from_foreign(model, to_foreign(model, variables, "torch") | {"offsets": offsets.astype(dtype)}), variables
+        )
+
+
+def test_a_constant_cannot_have_the_key_of_a_variable():
+    with pytest.raises(ValueError, match=r"several variables share the keys head\.bias"):
+        name_maps(toy(class_token=Line("cls", constants={"head.bias": np.arange(3)})))
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,11 @@ def build(library, name):
 
 
 def random_state(module):
-    """Returns a state dict in which no tensor is constant, as it was before the first batch."""
+    """Returns a state dict in which no parameter and no statistic is as it was before the first batch."""
+    learnt = {key for key, _ in module.named_parameters()}
     state = {key: value.clone() for key, value in module.state_dict().items()}
-    for value in state.values():
-        if value.is_floating_point():
+    for key, value in state.items():
+        if key in learnt or "running_" in key:
             value.uniform_(-1, 1)
     return state
 

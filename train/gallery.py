@@ -2,7 +2,8 @@
 
 Edges, a filter learnt beside the one it should be, a bank of Gabor filters and receptive fields need no trained
 network. With a run of `train.classification` (`--run`) come its feature maps, where it finds the classes in the whole
-photograph, and what explains its answer: Grad-CAM and occlusion. Shapes: H height, W width, C channels, K classes.
+photograph, and what explains its answer: Grad-CAM, occlusion and, of a Transformer, attention. Shapes: H height,
+W width, C channels, K classes.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import jaxvision as jv
-from jaxvision.explain import grad_cam, occlusion
+from jaxvision.explain import attention_maps, attention_rollout, grad_cam, occlusion
 from jaxvision.initialize import abstract_variables
 from jaxvision.ops import filters
 from jaxvision.ops.receptive_field import Span, receptive_field
@@ -68,11 +69,17 @@ def drawings(photo: np.ndarray, classifier: TrainedClassifier | None) -> dict[st
         return drawn
     image = network_image(photo, classifier)
     shown = cropped(photo, classifier)
-    drawn[FIELDS.format(name="the network")] = fields(resize(shown, image.shape[1]), classifier.model)
+    if not is_transformer(classifier.model):  # whose tokens see all of the image from the first block on
+        drawn[FIELDS.format(name="the network")] = fields(resize(shown, image.shape[1]), classifier.model)
     drawn["Feature maps, stage by stage"] = feature_maps(shown, image, classifier)
     if heat := heat_maps(photo, classifier):
         drawn["Where the classes are: the classifier slid over the photograph"] = heat
-    return drawn | explanations(shown, image, classifier)
+    return drawn | explanations(shown, image, classifier) | attention(shown, image, classifier)
+
+
+def is_transformer(model: nn.Module) -> bool:
+    """Tells whether a classifier's stages are tokens of patches."""
+    return hasattr(model.backbone, "last_block")
 
 
 def edges(photo: np.ndarray) -> Figure:  # uint8 [H, W, 3]
@@ -139,21 +146,24 @@ def feature_maps(
 ) -> Figure:  # [H, W, 3], [1, S, S, C]
     """Draws what each stage makes of the photograph."""
     run = jax.jit(lambda variables, x: classifier.model.apply(variables, x, train=False, method="features"))
-    maps = [np.asarray(stage[0], np.float32) for stage in run(classifier.variables, image)]
+    stages = run(classifier.variables, image)
+    if is_transformer(classifier.model):
+        stages = [classifier.model.backbone.as_map(tokens, image.shape[1:3]) for tokens in stages]
+    maps = [np.asarray(stage[0], np.float32) for stage in stages]
     return photo_figures.stages(shown, maps)
 
 
 def heat_maps(photo: np.ndarray, classifier: TrainedClassifier) -> Figure | None:  # uint8 [H, W, 3]
-    """Draws the probabilities of the likeliest classes at each place; None where the model takes one size alone."""
+    """Draws the probabilities of the likeliest classes at each place; None where there can be none."""
     size = classifier.model.example_input().shape[1]  # what the sliding head sees
     scale = ENLARGED * size / min(photo.shape[:2])
     height, width = (max(round(length * scale), size) for length in photo.shape[:2])
     enlarged = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
     image = classifier.preprocessing.normalize(jnp.asarray(in_channels(enlarged, classifier), jnp.float32) / 255)
-    sliding = jv.convolutionalize(classifier.model)
     try:
+        sliding = jv.convolutionalize(classifier.model)
         logits = jax.jit(lambda variables, x: sliding.apply(variables, x, train=False))(classifier.variables, image)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         print(f"no heat map of the classes: {error}")
         return None
     heat = np.asarray(jax.nn.softmax(logits[0].astype(jnp.float32)))  # [h, w, K]
@@ -199,6 +209,22 @@ def explanations(shown: np.ndarray, image: jax.Array, classifier: TrainedClassif
         f"Occlusion: probability lost where {square}x{square} of {size}x{size} pixels are covered": (
             photo_figures.overlays(shown, losses, signed=True)
         ),
+    }
+
+
+def attention(shown: np.ndarray, image: jax.Array, classifier: TrainedClassifier) -> dict[str, Figure]:
+    """Draws where a Transformer looks in its own view, [H, W, 3] and [1, S, S, C]; of other networks nothing."""
+    model, variables = classifier.model, classifier.variables
+    if not is_transformer(model):
+        return {}
+    *_, heads = jax.jit(attention_maps, static_argnums=0)(model, variables, image)  # [1, h, w, heads]
+    rollout = jax.jit(attention_rollout, static_argnums=0)(model, variables, image)
+    maps = {f"head {n}": Overlay(np.asarray(heads[0, ..., n - 1], np.float32)) for n in range(1, heads.shape[-1] + 1)}
+    return {
+        "Attention, followed through all blocks": photo_figures.overlays(
+            shown, {"rollout": Overlay(np.asarray(rollout[0], np.float32))}
+        ),
+        "Where each head of the last block looks": photo_figures.overlays(shown, maps, columns=4),
     }
 
 

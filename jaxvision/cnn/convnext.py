@@ -16,15 +16,13 @@ from jax.typing import DTypeLike
 from jaxvision.classifier import classifier
 from jaxvision.layers.conv import conv2d
 from jaxvision.layers.image import check_image
+from jaxvision.layers.norm import layer_norm
 from jaxvision.layers.regularize import StochasticDepth
 from jaxvision.ops.materialize import materializer
 from jaxvision.weights.names import Line
 
 # "Truncated normal" in the paper's code and torchvision's: at -2 and 2, a hundred standard deviations from the mean.
 draw_kernel = nn.initializers.normal(0.02)
-
-# The variance is the mean of squared differences: a mean of squares less a squared mean would cancel.
-layer_norm = partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False)
 
 
 def convnext_linear(fan_in: int, fan_out: int) -> tuple[Initializer, Initializer]:

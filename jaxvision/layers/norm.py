@@ -3,11 +3,16 @@
 Shapes: B batch, C channels.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.initializers import Initializer
 from jax.typing import DTypeLike
+
+# The variance is the mean of squared differences: a mean of squares less a squared mean would cancel.
+layer_norm = partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False)
 
 
 class BatchNorm(nn.Module):

@@ -196,12 +196,19 @@ def _broadcast(equation: JaxprEqn, operand: int, span: Span) -> Span:
 
 
 def _reshape(equation: JaxprEqn, operand: int, span: Span) -> Span:
-    """Finds the axis again where others were split or joined around it."""
+    """Finds the axis again where others were split or joined around it, or it was itself cut into windows.
+
+    Of a window, each value counts as if it were of all pixels that the window is of.
+    """
     before, after = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
-    elements = math.prod(before[: span.axis])
+    elements, size = math.prod(before[: span.axis]), before[span.axis]
     for axis, length in enumerate(after):
-        if length == before[span.axis] and math.prod(after[:axis]) == elements:
+        if math.prod(after[:axis]) != elements:
+            continue
+        if length == size:
             return dataclasses.replace(span, axis=axis)
+        if 1 < length < size and after[axis + 1 : axis + 2] == (size // length,) and size % length == 0:
+            return span.windowed(axis, 0, size // length, stride=size // length)
     return ALL
 
 

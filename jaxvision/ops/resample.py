@@ -57,9 +57,22 @@ def resampling_taps(
     return jnp.clip(start + jnp.clip(index, 0, length - 1), 0, size - 1), weight
 
 
-def resampling_matrix(indices: jax.Array, weights: jax.Array, size: int) -> jax.Array:  # [B, M, T] twice -> [B, M, N]
+def resampling_matrix(
+    indices: jax.Array, weights: jax.Array, size: int
+) -> jax.Array:  # [..., M, T] twice -> [..., M, N]
     """Returns the matrix that resizes an axis of N pixels, of the taps that `resampling_taps` gives."""
     return jnp.where(indices[..., None] == jnp.arange(size), weights[..., None], 0).sum(-2)
+
+
+def corner_aligned_matrix(size: int, out_size: int) -> jax.Array:  # -> [M, N]
+    """Returns the matrix that resizes an axis bicubically, first pixel on first and last on last, not edge on edge.
+
+    This is PyTorch's `interpolate` with `align_corners=True`.
+    """
+    position = jnp.arange(out_size) * ((size - 1) / max(out_size - 1, 1))
+    index = jnp.floor(position).astype(jnp.int32)[:, None] + jnp.arange(-1, 3)  # [M, T]
+    weight = _filter(index - position[:, None], "bicubic", antialias=False)
+    return resampling_matrix(jnp.clip(index, 0, size - 1), weight, size)
 
 
 def _filter(distance: jax.Array, method: Method, antialias: bool) -> jax.Array:

@@ -1,7 +1,7 @@
 """Variables of a model from the named arrays of a file, and back: pure functions, without any file."""
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -29,8 +29,11 @@ def from_foreign(
     """Fills the variables of a model from named arrays, each of which must be used.
 
     Args:
-        model: as `create_model` gives it. One without a head (`num_classes=0`) leaves the head's arrays unused.
-        arrays: by the keys of the layout; a BatchNorm's `num_batches_tracked` may be there or not.
+        model: as `create_model` gives it. One without a head (`num_classes=0`) leaves the head's arrays unused. Its
+            method `fits`, if it has one, gives functions by name of a variable, such as "backbone/positions": each
+            makes of an array of another shape what the model can take, or returns it as it is.
+        arrays: by the keys of the layout; a BatchNorm's `num_batches_tracked` and the layout's constants may be there
+            or not.
         layout: one of `model.torch_names()`, or "jaxvision"; None takes the one that shares most keys.
         new_head: a key from `jax.random.key`: the head is drawn anew, whatever the arrays hold for it; so are the last
             layers of auxiliary heads.
@@ -40,7 +43,8 @@ def from_foreign(
         The variables by collection, as `init` gives them; they share no memory with `arrays`.
 
     Raises:
-        WeightsError: arrays are missing, unused, misshapen or not of floating point: all of them by name.
+        WeightsError: arrays are missing, unused, misshapen, not of floating point, or constants other than the
+            architecture has: all of them by name.
     """
     maps = name_maps(model)
     names = _nearest_layout(maps, arrays) if layout is None else _known_layout(maps, layout)
@@ -48,10 +52,11 @@ def from_foreign(
     if new_head is not None and not head:
         raise WeightsError("new_head is for models with a head; this one has none")
     entries = names.entries if new_head is None else [entry for entry in names.entries if not _in_head(entry)]
-    ignored = [*names.counters, *(names.head_keys if new_head is not None or not head else ())]
+    arrays = {**arrays, **dict(_fitted(model, entries, arrays))}
+    ignored = [*names.counters, *names.constants, *(names.head_keys if new_head is not None or not head else ())]
     ignored += [key for entry in names.entries if new_head is not None and _in_head(entry) for key in entry.keys]
     ignored += [key for key in arrays if names.leaves_out(key)]
-    if differences := _differences(entries, arrays, ignored):
+    if differences := _differences(entries, arrays, ignored) | _other_constants(names.constants, arrays):
         raise WeightsError(_report(names.layout, differences) + _head_hint(names, differences, arrays))
     flat = {entry.path: entry.read([np.asarray(arrays[key]) for key in entry.keys]) for entry in entries}
     if new_head is not None:
@@ -69,7 +74,8 @@ def to_foreign(
         model: as `create_model` gives it.
         variables: by collection, as `init` gives them.
         layout: one of `model.torch_names()`, or "jaxvision".
-        dtype: of the arrays; each BatchNorm's `num_batches_tracked` is an int64 zero, as strict loading wants it.
+        dtype: of the arrays but constants; each BatchNorm's `num_batches_tracked` is an int64 zero, as strict loading
+            wants it.
 
     Returns:
         C-contiguous arrays by key; they share no memory with `variables`.
@@ -87,7 +93,17 @@ def to_foreign(
     for entry in names.entries:
         parts = entry.write(np.asarray(flat[entry.path]))
         arrays |= {key: np.array(part, dtype, order="C") for key, part in parts.items()}
-    return arrays | {key: np.zeros((), np.int64) for key in names.counters}
+    constants = {key: array.copy() for key, array in names.constants.items()}
+    return arrays | constants | {key: np.zeros((), np.int64) for key in names.counters}
+
+
+def _fitted(model: nn.Module, entries: Iterable[Entry], arrays: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the arrays of another shape that the model has a way to fit, fitted, by key."""
+    fits = model.fits() if hasattr(model, "fits") else {}
+    for entry in entries:
+        fit, (key, *_) = fits.get("/".join(entry.path[1:])), entry.keys
+        if fit and isinstance(array := arrays.get(key), np.ndarray) and array.shape != entry.shapes()[key]:
+            yield key, fit(array)
 
 
 def _in_head(entry: Entry) -> bool:
@@ -150,6 +166,17 @@ def _kind_of_difference(key: str, expected: Mapping[str, tuple[int, ...]], array
     return "misshapen" if array.shape != expected[key] else None
 
 
+def _other_constants(constants: Mapping[str, np.ndarray], arrays: Mapping[str, Any]) -> Differences:
+    """Returns which arrays are not the constants of their keys, up to the rounding of their type."""
+    differences = {}
+    for key in sorted(constants.keys() & arrays.keys()):
+        expected, found = constants[key], np.asarray(arrays[key])
+        tolerance = 4 * jnp.finfo(found.dtype).eps if jnp.issubdtype(found.dtype, jnp.floating) else 0
+        if found.shape != expected.shape or not np.allclose(np.float64(found), expected, rtol=tolerance, atol=0):
+            differences[key] = f"expected {_describe(expected)}, found {_describe(arrays[key])}"
+    return {"of another architecture": differences} if differences else {}
+
+
 def _describe(array: Any) -> str:
     return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray | jax.Array) else type(array).__name__
 
@@ -166,6 +193,6 @@ def _head_hint(names: NameMap, differences: Differences, arrays: Mapping[str, An
     if not any(key in keys for key in names.head_keys for keys in differences.values()):
         return ""
     kernel, axis = names.head_keys[0], -1 if names.layout == OWN_LAYOUT else 0
-    ours = next(entry.shape[-1] for entry in names.entries if kernel in entry.keys)
+    ours = next(entry.shapes()[kernel][axis] for entry in names.entries if kernel in entry.keys)
     theirs = np.shape(arrays[kernel])[axis] if np.ndim(arrays.get(kernel)) else "none"
     return f"\nclasses: {ours} in the model, {theirs} in the file; new_head=jax.random.key(...) draws a new head"

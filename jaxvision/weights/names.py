@@ -11,6 +11,8 @@ calculate with it. So either direction walks our tree, and foreign names are nev
 - `Line(foreign, transform=...)` names one of `TRANSFORMS`.
 - `Line(foreign, optional=...)` is of a part that the model may be without though files hold it, such as auxiliary
   heads: then their keys are ignored.
+- `Line(foreign, constants=...)` names arrays that files hold beside a variable and that the architecture determines:
+  they are compared when a file has them, and written.
 """
 
 import dataclasses
@@ -40,11 +42,13 @@ class Line:
         foreign: name or names.
         transform: where the leaf's usual one is not right.
         optional: how the keys begin that are ignored in files where no variable of the model matches the line.
+        constants: by name, what files hold there whatever the weights are.
     """
 
     foreign: str | tuple[str, ...]
     transform: str | None = None
     optional: tuple[str, ...] = ()
+    constants: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class Transform(NamedTuple):
@@ -70,7 +74,19 @@ def _conv_as_dense(size: int) -> dict[str, Transform]:
     return {"kernel": Transform(read, write)}
 
 
+def _read_biases(biases: np.ndarray) -> np.ndarray:  # [2 C] -> [3 C]
+    """Returns the biases of queries, keys and values from those of the first and the last."""
+    queries, values = np.split(biases, 2)
+    return np.concatenate([queries, np.zeros_like(queries), values])
+
+
+def _write_biases(biases: np.ndarray) -> np.ndarray:  # [3 C] -> [2 C]
+    queries, _, values = np.split(biases, 3)
+    return np.concatenate([queries, values])
+
+
 UNCHANGED = Transform(lambda array: array, lambda array: array)
+MAP = Transform(lambda vector: vector[:, 0, 0], lambda vector: vector[:, None, None])
 USUAL = {"kernel": Transform(_read_kernel, _write_kernel)}
 TRANSFORMS = {  # by name, then by leaf; other leaves have their usual transform
     "dense_as_1x1_conv": {
@@ -78,18 +94,23 @@ TRANSFORMS = {  # by name, then by leaf; other leaves have their usual transform
     },
     "6x6_conv_as_dense": _conv_as_dense(6),
     "7x7_conv_as_dense": _conv_as_dense(7),
-    "vector_as_map": {"layer_scale": Transform(lambda v: v[:, 0, 0], lambda v: v[:, None, None])},
+    "vector_as_map": {"layer_scale": MAP, "log_scale": MAP},
+    "vector_as_token": dict.fromkeys(
+        ("class_token", "distillation_token"), Transform(lambda v: v[0, 0], lambda v: v[None, None])
+    ),
+    "without_bias_of_keys": {"bias": Transform(_read_biases, _write_biases)},
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One of our variables, and the keys under which a file holds it."""
+    """One of our variables, the keys under which a file holds it, and the constants that the file has beside it."""
 
     path: Path
     shape: tuple[int, ...]
     keys: tuple[str, ...]
     transform: Transform = UNCHANGED
+    constants: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def read(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Returns our array from the file's; their output axis is the first."""
@@ -130,9 +151,15 @@ class NameMap:
         return [key.removesuffix("running_mean") + "num_batches_tracked" for key in means]
 
     @property
+    def constants(self) -> dict[str, np.ndarray]:
+        """What files hold beside the variables, by key."""
+        return {key: array for entry in self.entries for key, array in entry.constants.items()}
+
+    @property
     def keys(self) -> set[str]:
         """All keys that a file of this layout may hold."""
-        return {key for entry in self.entries for key in entry.keys} | {*self.counters, *self.head_keys}
+        variables = {key for entry in self.entries for key in entry.keys}
+        return variables | {*self.counters, *self.constants, *self.head_keys}
 
 
 def name_maps(model: nn.Module) -> dict[str, NameMap]:
@@ -158,7 +185,7 @@ def _foreign_map(layout: str, lines: Mapping[str, Any], shapes: Mapping[Path, tu
         head = [key for path in HEAD if "head" in lines for key in _entry(path, (), lines).keys]
         left_out = {re.escape(start) + ".*" for _, line in _left_out(lines, shapes) for start in line.optional}
         names = NameMap(layout, entries, tuple(head), tuple(left_out))
-        _refuse_duplicates([*(key for entry in entries for key in entry.keys), *names.counters])
+        _refuse_duplicates([*(key for entry in entries for key in (*entry.keys, *entry.constants)), *names.counters])
     except ValueError as error:
         raise ValueError(f"name map {layout!r}: {error}") from error
     return names
@@ -180,7 +207,8 @@ def _entry(path: Path, shape: tuple[int, ...], lines: Mapping[str, Any]) -> Entr
     templates = (line.foreign,) if isinstance(line.foreign, str) else line.foreign
     keys = tuple(_format(name if "{leaf}" in name else name + ending, values) for name in templates)
     usual = USUAL.get(path[-1], UNCHANGED)
-    return Entry(path, shape, keys, TRANSFORMS[line.transform].get(path[-1], usual) if line.transform else usual)
+    transform = TRANSFORMS[line.transform].get(path[-1], usual) if line.transform else usual
+    return Entry(path, shape, keys, transform, {_format(name, values): a for name, a in line.constants.items()})
 
 
 def _matches(path: Path, lines: Mapping[str, Any]) -> Iterator[tuple[str, Line, str, dict[str, Any]]]:

@@ -32,6 +32,11 @@ NAMES = [  # of weights, one for each preprocessing
     "efficientnet_v2_s.tv_in1k",
     "efficientnet_v2_m.tv_in1k",
     "efficientnet_v2_l.tv_in1k",
+    "swin_t.tv_in1k",
+    "swin_s.tv_in1k",
+    "swin_b.tv_in1k",
+    "swin_v2_t.tv_in1k",
+    "swin_v2_b.tv_in1k",
 ]
 PATCH = slice(110, 114)  # of the prepared image, in either direction
 ROTATED_BY_90 = 6  # an orientation in EXIF, whose tag is 0x0112

@@ -30,7 +30,8 @@ def inference_results(name: str) -> Results:
     outputs = record_outputs(network, [*reference.stages, reference.pooled])
     with torch.no_grad():
         logits = network(torch.from_numpy(random_images(2, case.image)).double())
-    stages = {f"stage {i}": outputs[stage] for i, stage in enumerate(reference.stages, start=1)}
+    as_stored = (lambda stage: stage.movedim(-1, 1)) if reference.channels_last else lambda stage: stage
+    stages = {f"stage {i}": as_stored(outputs[stage]) for i, stage in enumerate(reference.stages, start=1)}
     return results(reference, network, logits, stages | {"pooled": outputs[reference.pooled]})
 
 
@@ -84,8 +85,12 @@ def build(case: Case, reference: Reference) -> nn.Module:
 
 
 def state_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of the floating entries of the state dict (the others count batches)."""
-    return {key: tuple(t.shape) for key, t in sorted(network.state_dict().items()) if t.is_floating_point()}
+    """Returns the shapes of what the state dict holds of parameters and statistics: the rest are counts of batches and
+    constants.
+    """
+    learnt = {key for key, _ in network.named_parameters()}
+    state = sorted(network.state_dict().items())
+    return {key: tuple(tensor.shape) for key, tensor in state if key in learnt or "running_" in key}
 
 
 def record_outputs(network: nn.Module, names: list[str]) -> dict[str, torch.Tensor]:

@@ -31,14 +31,17 @@ IMAGENET = classification.Config(
 SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
 # Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
 IMAGE_SIZES = {"convnet": 39, "alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64, "inception_v3": 75}
+PATCHES = 4  # of Transformers, in each direction
 LEARNING_RATES = {"alexnet": 1e-4, "nin": 1e-3, "vgg": 1e-4}  # by the beginning of the name
 
 
 def recipe(name: str) -> classification.Config:
     """Returns how a model is trained on the digits."""
-    size = jv.create_model(name).example_input().shape[1]
+    model = jv.create_model(name)
+    size = model.example_input().shape[1]
     config = LENET if name in SMALL else CIFAR if size == 32 else IMAGENET
-    size = IMAGE_SIZES.get(name, config.image_size)
+    patch_size = getattr(model.backbone, "patch_size", None)
+    size = PATCHES * patch_size if patch_size else IMAGE_SIZES.get(name, config.image_size)
     rates = [rate for beginning, rate in LEARNING_RATES.items() if name.startswith(beginning)]
     optimizer = OptimizerConfig(learning_rate=rates[0]) if rates else config.optimizer
     # The statistics of MNASNet, of which it keeps 0.9997 at each step, would hardly leave their initial values.

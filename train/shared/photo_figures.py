@@ -132,14 +132,16 @@ def receptive_fields(photo: np.ndarray, boxes: Mapping[str, tuple[Box, Box]]) ->
 
 
 @mpl.rc_context(STYLE)
-def overlays(photo: np.ndarray, maps: Mapping[str, Overlay], *, signed: bool = False) -> Figure:  # [H, W, 3]
+def overlays(
+    photo: np.ndarray, maps: Mapping[str, Overlay], *, signed: bool = False, columns: int | None = None
+) -> Figure:  # [H, W, 3]
     """Draws a photograph, and maps over it, all on one scale: from zero, or with zero in the middle."""
-    cells = _grid(len(maps) + 1, len(maps) + 1, photo.shape[0] / photo.shape[1])
+    cells = _grid(len(maps) + 1, columns or len(maps) + 1, photo.shape[0] / photo.shape[1])
     cells[0].imshow(photo)
     cells[0].set_title("photograph")
     (height, width), largest = photo.shape[:2], max(np.abs(overlay.values).max() for overlay in maps.values())
     grey = photo.mean(-1)
-    for axes, (title, (values, extent)) in zip(cells[1:], maps.items(), strict=True):
+    for axes, (title, (values, extent)) in zip(cells[1 : len(maps) + 1], maps.items(), strict=True):
         axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
         scale: dict[str, Any] = {"cmap": "RdBu_r" if signed else HEAT, "vmin": -largest if signed else 0}
         edges = [share * length - 0.5 for share, length in zip(extent, (width, width, height, height), strict=True)]

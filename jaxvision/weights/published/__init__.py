@@ -26,7 +26,9 @@ from jaxvision.weights.published import (
     resnet,
     shufflenet_v2,
     squeezenet,
+    swin,
     vgg,
+    vit,
 )
 from jaxvision.weights.published.row import Published
 
@@ -47,6 +49,8 @@ PUBLISHED: Mapping[str, Published] = {
     **regnet.PUBLISHED,
     **efficientnet.PUBLISHED,
     **convnext.PUBLISHED,
+    **vit.PUBLISHED,
+    **swin.PUBLISHED,
 }
 
 UNPUBLISHED = (
@@ -60,6 +64,7 @@ UNPUBLISHED = (
     *googlenet.UNPUBLISHED,
     *resnet.UNPUBLISHED,
     *densenet.UNPUBLISHED,
+    *vit.UNPUBLISHED,
 )
 """Models of which no weights are published that this library knows."""
 

@@ -20,7 +20,9 @@ from tests.reference.families import (
     rows,
     shufflenet_v2,
     squeezenet,
+    swin,
     vgg,
+    vit,
 )
 
 FAMILIES = (
@@ -44,4 +46,6 @@ FAMILIES = (
     efficientnet.FAMILY,
     convnext.FAMILY,
     rows.FAMILY,
+    vit.FAMILY,
+    swin.FAMILY,
 )

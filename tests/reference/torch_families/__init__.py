@@ -20,7 +20,9 @@ from tests.reference.torch_families import (
     rows,
     shufflenet_v2,
     squeezenet,
+    swin,
     vgg,
+    vit,
 )
 
 FAMILIES = (
@@ -44,4 +46,6 @@ FAMILIES = (
     efficientnet,
     convnext,
     rows,
+    vit,
+    swin,
 )

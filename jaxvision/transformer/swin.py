@@ -1,0 +1,250 @@
+"""Swin Transformers: attention within windows that are shifted from block to block.
+
+Liu, Lin, Cao, Hu, Wei, Zhang, Lin and Guo, "Swin Transformer", https://arxiv.org/abs/2103.14030; Liu et al., "Swin
+Transformer V2", https://arxiv.org/abs/2111.09883. Defaults are torchvision's. Shapes: B batch, H height, W width,
+C channels.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.linen.initializers import Initializer
+from jax.typing import DTypeLike
+
+from jaxvision.classifier import classifier
+from jaxvision.layers.embedding import PatchEmbedding
+from jaxvision.layers.image import check_image
+from jaxvision.layers.initializers import torch_linear
+from jaxvision.layers.norm import layer_norm
+from jaxvision.layers.regularize import StochasticDepth
+from jaxvision.layers.transformer import Mlp
+from jaxvision.ops.materialize import materializer
+from jaxvision.ops.pooling import spatial_mean
+from jaxvision.transformer.swin_attention import (
+    CosineWindowAttention,
+    WindowAttention,
+    draw_kernel,
+    relative_offsets,
+    relative_position_index,
+)
+from jaxvision.weights.names import Line
+
+PATCH = 4  # pixels of a patch's side
+swin_norm = partial(layer_norm, epsilon=1e-5)
+
+
+def swin_linear(fan_in: int, fan_out: int) -> tuple[Initializer, Initializer]:
+    """Weights as everywhere in the network, no bias."""
+    del fan_in, fan_out
+    return draw_kernel, nn.initializers.zeros
+
+
+class SwinBlock(nn.Module):
+    """Attention, then two layers for each token, each in a residual branch.
+
+    Attributes:
+        attention, mlp, norm: constructors of the layers, with type and initial values bound.
+        stochastic_depth: constructor of what leaves a branch out.
+        norm_last: whether branches end with the normalisation, as in V2, or begin with it.
+    """
+
+    attention: Callable[..., nn.Module]
+    mlp: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    stochastic_depth: Callable[..., nn.Module]
+    norm_last: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, H, W, C]
+        """Applies the block."""
+        mlp = self.mlp(4 * x.shape[-1], name="mlp")
+        x = x + self._branch(x, self.attention(name="attention"), "norm1")
+        return x + self._branch(x, partial(mlp, train=train), "norm2")
+
+    def _branch(self, x: jax.Array, layer: Callable[[jax.Array], jax.Array], norm_name: str) -> jax.Array:
+        norm = self.norm(name=norm_name)
+        return self.stochastic_depth()(norm(layer(x)) if self.norm_last else layer(norm(x)))
+
+
+class PatchMerging(nn.Module):
+    """Joins the channels of 2x2 tokens, and halves them by a linear layer.
+
+    Attributes:
+        norm_last: whether the normalisation comes after the linear layer, as in V2, or before it.
+        dtype: of the computation; parameters are float32.
+    """
+
+    norm_last: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/2, W/2, 2 C], rounded up
+        """Merges; zeros complete an odd row or column."""
+        batch, height, width, channels = x.shape
+        x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+        x = x.reshape(batch, -(-height // 2), 2, -(-width // 2), 2, channels).transpose(0, 1, 3, 4, 2, 5)
+        x = x.reshape(*x.shape[:3], 4 * channels)
+        fields = {"use_bias": False, "kernel_init": draw_kernel, "dtype": self.dtype}
+        reduction, norm = nn.Dense(2 * channels, **fields, name="reduction"), swin_norm(dtype=self.dtype, name="norm")
+        return norm(reduction(x)) if self.norm_last else reduction(norm(x))
+
+
+class Swin(nn.Module):
+    """Patches of 4x4 pixels, and stages of blocks; each stage after the first halves the resolution.
+
+    Attributes:
+        depths: blocks in each stage.
+        num_heads: of the blocks of each stage.
+        width: channels of the first stage; each further has twice as many.
+        window: height and width of the windows, in tokens.
+        version: 1 or 2.
+        stochastic_depth_rate: of the last block; that of the others grows linearly from 0 at the first.
+        in_channels: channels of the image.
+        dtype: of the computation; parameters are float32, and so are sums and logits.
+    """
+
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    width: int
+    window: int
+    version: int = 1
+    stochastic_depth_rate: float = 0.0
+    in_channels: int = 3
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self):
+        """Makes the layer before pooling; the others are made in `features`."""
+        self.norm = swin_norm(dtype=self.dtype)
+
+    @nn.compact
+    def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        """Returns the output of each stage, [B, H/4, W/4, C1], [B, H/8, W/8, C2], ...
+
+        Rows and columns of pixels that make no whole patch are left out; odd ones of tokens are rounded up.
+
+        Raises:
+            ValueError: an option that cannot be.
+        """
+        self._check_options()
+        check_image(image, self.in_channels, at_least=PATCH)
+        rates, materialize = iter(self.stochastic_depth_rates()), materializer(image)
+        x, stages = self._embed(image), []
+        for i, depth in enumerate(self.depths, start=1):
+            if i > 1:
+                x = PatchMerging(self.version == 2, self.dtype, name=f"stage{i}_merging")(x)
+            for j in range(1, depth + 1):
+                drop = partial(StochasticDepth, train, next(rates))
+                x = materialize(self._block(i, j, drop)(x, train=train))
+            stages.append(x)
+        return tuple(stages)
+
+    def _embed(self, image: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/4, W/4, width]
+        height, width = (size - size % PATCH for size in image.shape[1:3])
+        draws = torch_linear(PATCH**2 * self.in_channels, self.width)
+        x = PatchEmbedding(PATCH, self.width, *draws, self.dtype, name="patch_embedding")(image[:, :height, :width])
+        return swin_norm(dtype=self.dtype, name="patch_norm")(x)
+
+    def _block(self, i: int, j: int, stochastic_depth: Callable[..., nn.Module]) -> SwinBlock:
+        """Returns block j of stage i; every second one has shifted windows."""
+        kind = {1: WindowAttention, 2: CosineWindowAttention}[self.version]
+        attention = partial(kind, self.num_heads[i - 1], self.window, j % 2 == 0, self.dtype)
+        mlp = partial(Mlp, kernel_init=draw_kernel, dtype=self.dtype)
+        norm = partial(swin_norm, dtype=self.dtype)
+        return SwinBlock(attention, mlp, norm, stochastic_depth, self.version == 2, name=f"stage{i}_block{j}")
+
+    def _check_options(self) -> None:
+        if self.version not in (1, 2):
+            raise ValueError(f"version must be 1 or 2, got {self.version}")
+        if self.window < 2:
+            raise ValueError(f"window must be 2 tokens or more, got {self.window}")
+        widths = [self.width * 2**i for i in range(len(self.depths))]
+        if len(self.num_heads) != len(widths) or any(w % h for w, h in zip(widths, self.num_heads, strict=True)):
+            raise ValueError(f"num_heads must divide the channels of the stages, {widths}; got {self.num_heads}")
+
+    def stochastic_depth_rates(self) -> list[float]:
+        """Returns the rate of each block."""
+        last = max(sum(self.depths) - 1, 1)
+        return [self.stochastic_depth_rate * index / last for index in range(sum(self.depths))]
+
+    def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, C]
+        """Returns the mean of the tokens, each normalised."""
+        del train
+        return spatial_mean(self.norm(feature_map))
+
+    def torch_names(self) -> dict[str, dict[str, Any]]:
+        """Names of the layers in torchvision's and timm's files."""
+        return {"torchvision": torchvision_names(self.window, self.version), "timm": timm_names(self.version)}
+
+    def example_input(self) -> jax.ShapeDtypeStruct:
+        """Returns the shape of one image: 32 windows long and wide."""
+        return jax.ShapeDtypeStruct((1, 32 * self.window, 32 * self.window, self.in_channels), jnp.float32)
+
+
+def torchvision_names(window: int, version: int) -> dict[str, Any]:
+    """Returns the lines for torchvision's files, which hold the index and the offsets too."""
+    attention = "features.{2*i-1}.{j-1}.attn"
+    constants = {f"{attention}.relative_position_index": relative_position_index(window).ravel()}
+    if version == 2:
+        shape = 1, 2 * window - 1, 2 * window - 1, 2
+        constants[f"{attention}.relative_coords_table"] = relative_offsets(window).reshape(shape)
+    return {
+        "patch_embedding": "features.0.0",
+        "patch_norm": "features.0.2",
+        "stage{i}_merging/{layer}": "features.{2*i-2}.{layer}",
+        "stage{i}_block{j}/norm{k}": "features.{2*i-1}.{j-1}.norm{k}",
+        "stage{i}_block{j}/mlp/linear{k}": "features.{2*i-1}.{j-1}.mlp.{3*k-3}",
+        "stage{i}_block{j}/attention/qkv": f"{attention}.qkv",
+        **attention_names(attention, constants),
+        "norm": "norm",
+        "head": "head",
+    }
+
+
+def timm_names(version: int) -> dict[str, Any]:
+    """Returns the lines for timm's files."""
+    attention, qkv = "layers.{i-1}.blocks.{j-1}.attn", "stage{i}_block{j}/attention/qkv"
+    without_keys = Line((f"{attention}.q_bias", f"{attention}.v_bias"), transform="without_bias_of_keys")
+    return {
+        "patch_embedding": "patch_embed.proj",
+        "patch_norm": "patch_embed.norm",
+        "stage{i}_merging/{layer}": "layers.{i-1}.downsample.{layer}",
+        "stage{i}_block{j}/norm{k}": "layers.{i-1}.blocks.{j-1}.norm{k}",
+        "stage{i}_block{j}/mlp/linear{k}": "layers.{i-1}.blocks.{j-1}.mlp.fc{k}",
+        f"{qkv}/kernel": f"{attention}.qkv.weight",
+        f"{qkv}/bias": without_keys if version == 2 else f"{attention}.qkv.bias",
+        **attention_names(attention),
+        "norm": "norm",
+        "head": "head.fc",
+    }
+
+
+def attention_names(foreign: str, constants: Mapping[str, np.ndarray] = MappingProxyType({})) -> dict[str, Any]:
+    """Returns the lines that both layouts and versions share."""
+    ours = "stage{i}_block{j}/attention"
+    return {
+        f"{ours}/projection": f"{foreign}.proj",
+        f"{ours}/position_table": Line(f"{foreign}.relative_position_bias_table", constants=constants),
+        f"{ours}/position_linear{{k}}": f"{foreign}.cpb_mlp.{{2*k-2}}",
+        f"{ours}/log_scale": Line(f"{foreign}.logit_scale", transform="vector_as_map", constants=constants),
+    }
+
+
+_swin = partial(classifier, Swin, head_init=swin_linear)
+_tiny = partial(_swin, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), width=96, stochastic_depth_rate=0.2)
+_small = partial(_swin, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24), width=96, stochastic_depth_rate=0.3)
+_base = partial(_swin, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32), width=128, stochastic_depth_rate=0.5)
+
+VARIANTS = {
+    "swin_t": partial(_tiny, window=7),
+    "swin_s": partial(_small, window=7),
+    "swin_b": partial(_base, window=7),
+    "swin_v2_t": partial(_tiny, window=8, version=2),
+    "swin_v2_s": partial(_small, window=8, version=2),
+    "swin_v2_b": partial(_base, window=8, version=2),
+}

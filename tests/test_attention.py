@@ -1,0 +1,226 @@
+"""Attention and the block around it, against a loop in NumPy and the stored results of PyTorch."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxvision.layers import attention
+from jaxvision.layers.attention import (
+    MultiHeadAttention,
+    attention_weights,
+    causal_mask,
+    cudnn_can,
+    dot_product_attention,
+    padding_mask,
+)
+from jaxvision.layers.norm import layer_norm
+from jaxvision.layers.transformer import EncoderBlock, Mlp
+from tests.reference import transformer_cases as cases
+from tests.reference.stored import FOLDER
+
+RANDOM = np.random.RandomState(0)
+QUICK = {"xla_backend_optimization_level": 0}  # to compile
+STORED = np.load(FOLDER / "transformer.npz")
+QUERY = RANDOM.randn(2, 5, 3, 4)
+KEY, VALUE = RANDOM.randn(2, 2, 7, 3, 4)
+MASK = RANDOM.rand(2, 3, 5, 7) < 0.6
+MASK[1, 2, 3] = False  # sees nothing
+
+
+def loop(query, key, value, mask):
+    """Attention, a query of a head of an example at a time."""
+    attended = np.zeros_like(query)
+    for b, t, h in np.ndindex(query.shape[:3]):
+        seen = mask[b, h, t]
+        scores = key[b, seen, h] @ query[b, t, h] / np.sqrt(query.shape[-1])
+        if seen.any():
+            weights = np.exp(scores - scores.max())
+            attended[b, t, h] = weights @ value[b, seen, h] / weights.sum()
+    return attended
+
+
+@pytest.mark.parametrize("mask", [MASK, MASK[:, :1], None], ids=["of heads", "of all heads", "none"])
+def test_attention_is_the_loop(mask):
+    expected = loop(QUERY, KEY, VALUE, np.broadcast_to(True if mask is None else mask, MASK.shape))
+    with jax.enable_x64(True):
+        found = jax.jit(dot_product_attention)(QUERY, KEY, VALUE, mask)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_query_that_sees_nothing_gets_zeros_and_leaves_no_gradient():
+    tensors = [jnp.asarray(x, jnp.float32) for x in (QUERY, KEY, VALUE)]
+    run = lambda query, key, value: dot_product_attention(query, key, value, jnp.asarray(MASK))
+    pull = jax.jit(lambda tangent: (run(*tensors), jax.vjp(run, *tensors)[1](tangent)))
+    everywhere = np.ones(QUERY.shape, np.float32)
+    attended, gradients = jax.device_get(pull(everywhere))
+    assert not attended[1, 3, 2].any()
+    assert np.count_nonzero(attended.any(-1)) == 2 * 5 * 3 - 1
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    assert not gradients[0][1, 3, 2].any()
+    there = np.zeros_like(everywhere)
+    there[1, 3, 2] = 1
+    assert not any(gradient.any() for gradient in jax.device_get(pull(there))[1])
+
+
+def test_scores_too_large_for_an_exponential():
+    weights = np.asarray(jax.jit(attention_weights)(np.float32(1e4 * QUERY), np.float32(KEY), MASK))
+    np.testing.assert_allclose(weights.sum(-1), MASK.any(-1), rtol=1e-6)
+
+
+def test_masks():
+    assert causal_mask(3)[0, 0].tolist() == [[True, False, False], [True, True, False], [True, True, True]]
+    assert padding_mask(jnp.array([2, 0]), 3)[:, 0, 0].tolist() == [[True, True, False], [False] * 3]
+
+
+def test_weights_of_bfloat16_are_softmax_of_float32():
+    query, key = ((4 * x).astype(jnp.bfloat16) for x in (QUERY, KEY))
+    weights, expected = (jax.jit(attention_weights)(query.astype(t), key.astype(t)) for t in (query.dtype, np.float32))
+    assert weights.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.float32(weights), expected, rtol=2.0**-8, atol=1e-7)
+
+
+def our_names(params):
+    """Our parameters from PyTorch's: of attention, and of a block."""
+    layers = {"in_proj": "qkv", "out_proj": "projection", "linear1": "mlp/linear1", "linear2": "mlp/linear2"}
+    flat = {}
+    for key, value in params.items():
+        *outer, layer, leaf = key.replace("self_attn", "attention").replace("in_proj_", "in_proj.").split(".")
+        leaf = {"bias": "bias", "weight": "kernel" if value.ndim == 2 else "scale"}[leaf]
+        flat[*outer, *layers.get(layer, layer).split("/"), leaf] = value.T
+    return unflatten_dict(flat)
+
+
+def parts_of(case, prefix=""):
+    """The stored arrays of a case whose names begin with a prefix, by what follows."""
+    start = f"{case}: {prefix}"
+    return {name.removeprefix(start): STORED[name] for name in STORED.files if name.startswith(start)}
+
+
+def assert_equals_pytorch(case, layer, inputs, **options):
+    expected = our_names({k: v for k, v in parts_of(case, "gradient of ").items() if not k.startswith("input")})
+    shapes = {k: v.shape for k, v in parts_of(case, "gradient of ").items() if not k.startswith("input")}
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, our_names(cases.weights(shapes)))
+        run = lambda params, *inputs: layer.apply({"params": params}, *inputs, train=True, **options)
+
+        @partial(jax.jit, compiler_options=QUICK)
+        def with_gradients(*arguments):
+            output, pull = jax.vjp(run, *arguments)
+            return output, pull(2 * output)
+
+        output, (gradient, *of_inputs) = with_gradients(params, *inputs)
+    close = partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-10)
+    close(output, STORED[f"{case}: output"])
+    jax.tree.map(close, gradient, expected)
+    for n, found in enumerate(of_inputs):
+        close(found, STORED[f"{case}: gradient of input {n}"])
+
+
+@pytest.mark.parametrize("case", cases.ATTENTION)
+def test_multi_head_attention_is_pytorchs(case):
+    x, y = cases.array("x", cases.BATCH, cases.QUERIES, cases.DIM), cases.array("y", cases.BATCH, cases.KEYS, cases.DIM)
+    mask = padding_mask(jnp.array(cases.LENGTHS), cases.KEYS)
+    mask = mask & causal_mask(cases.KEYS) if "causal" in case else mask
+    layer = MultiHeadAttention(cases.HEADS, dtype=jnp.float64)
+    assert_equals_pytorch(case, layer, (x, y) if case == "cross" else (y,), mask=mask)
+
+
+@pytest.mark.parametrize("case", cases.ENCODERS)
+def test_encoder_block_is_pytorchs(case):
+    block = EncoderBlock(
+        attention=partial(MultiHeadAttention, cases.HEADS, dtype=jnp.float64),
+        mlp=partial(Mlp, cases.HIDDEN, dtype=jnp.float64),
+        norm=partial(layer_norm, dtype=jnp.float64),
+        norm_first=cases.ENCODERS[case],
+    )
+    mask = padding_mask(jnp.array(cases.LENGTHS), cases.KEYS)
+    assert_equals_pytorch(case, block, (cases.array("y", cases.BATCH, cases.KEYS, cases.DIM),), mask=mask)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    layer = MultiHeadAttention(3, dropout_rate=0.5)
+    x = jnp.asarray(RANDOM.randn(2, 7, 12), jnp.float32)
+    return layer, jax.jit(partial(layer.init, train=False), compiler_options=QUICK)(jax.random.key(0), x), x
+
+
+def test_dropout_of_weights_can_be_drawn_again(drawn):
+    layer, variables, x = drawn
+    run = lambda key: layer.apply(variables, x, train=True, rngs={"dropout": key})
+    first, second = jax.random.split(jax.random.key(0), (2, 300))
+    many = jax.jit(jax.vmap(run), compiler_options=QUICK)
+    results = np.asarray(many(first))
+    np.testing.assert_array_equal(results, many(first))
+    assert np.abs(results - many(second)).max(axis=(1, 2, 3)).min() > 0.01
+    kept = np.asarray(jax.jit(partial(layer.apply, train=False), compiler_options=QUICK)(variables, x))
+    np.testing.assert_allclose(results.mean(0), kept, atol=5 * results.std(0).max() / np.sqrt(300))
+
+
+def test_weights_are_shown_to_those_who_ask(drawn):
+    layer, variables, x = drawn
+    assert set(variables) == {"params"}
+    output, shown = jax.jit(partial(layer.apply, train=False, mutable=["intermediates"]))(variables, x)
+    (weights,) = shown["intermediates"]["weights"]
+    assert weights.shape == (2, 3, 7, 7)
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(output, jax.jit(partial(layer.apply, train=False))(variables, x), rtol=1e-5, atol=1e-6)
+
+
+def test_parameters_are_drawn_as_told():
+    layer = MultiHeadAttention(2, qkv_init=jax.nn.initializers.constant(2), bias_init=jax.nn.initializers.ones)
+    init = jax.jit(partial(layer.init, train=False))
+    params = flatten_dict(init(jax.random.key(0), jnp.zeros((1, 2, 8)))["params"])
+    assert (params["qkv", "kernel"] == 2).all()
+    assert (params["projection", "bias"] == 1).all()
+    assert 0 < np.abs(params["projection", "kernel"]).max() <= np.sqrt(6 / 16)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "dim", "mask", "can"),
+    [
+        (jnp.bfloat16, 64, None, True),
+        (jnp.float16, 80, None, True),
+        (jnp.float32, 64, None, False),
+        (jnp.bfloat16, 36, None, False),
+        (jnp.bfloat16, 256, None, False),
+        (jnp.bfloat16, 64, MASK, False),
+    ],
+)
+def test_what_cudnn_can(dtype, dim, mask, can):
+    assert cudnn_can(jnp.zeros((2, 5, 3, dim), dtype), mask) == can
+
+
+def test_on_a_gpu_cudnn_is_chosen_for_what_it_can(monkeypatch):
+    """As far as a CPU can tell: its lowering for other platforms stays what it was."""
+    calls = []
+    monkeypatch.setattr(attention, "_by_cudnn", lambda q, k, v, mask: calls.append(q.dtype) or jnp.zeros_like(q))
+    monkeypatch.setattr(attention, "get_backend", lambda: type("", (), {"platform_version": "cuda 13000"}))
+    for dtype in (jnp.bfloat16, jnp.float32):
+        query, key, value = (np.repeat(x, 2, -1).astype(dtype) for x in (QUERY, KEY, VALUE))
+        found = jax.jit(dot_product_attention)(query, key, value)
+        expected = jax.jit(partial(dot_product_attention, implementation="xla"))(query, key, value)
+        np.testing.assert_allclose(*map(np.float32, (found, expected)), rtol=2.0**-8, atol=1e-6)
+    assert set(calls) == {jnp.dtype(jnp.bfloat16)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "inputs", "options", "error", "message"),
+    [
+        ({"num_heads": 5}, [(2, 3, 12)], {}, ValueError, "num_heads=5 does not divide the dimension 12"),
+        ({}, [(2, 3, 12), (2, 3, 8)], {}, ValueError, r"one dimension, got \(2, 3, 12\) and \(2, 3, 8\)"),
+        ({"implementation": "flash"}, [(2, 3, 12)], {}, ValueError, "must be xla, cudnn or None, got 'flash'"),
+        ({}, [(2, 3, 12)], {"mask": jnp.ones((2, 1, 3, 3))}, TypeError, r"must be of bool.*got float32 \(2, 1, 3, 3\)"),
+        ({}, [(2, 3, 12)], {"mask": jnp.ones((2, 3), bool)}, TypeError, r"\[B, H, T, S\].*got bool \(2, 3\)"),
+        ({"implementation": "cudnn", "dropout_rate": 0.1}, [(2, 3, 12)], {}, ValueError, 'drops no weights.*use "xla"'),
+    ],
+)
+def test_errors(fields, inputs, options, error, message):
+    layer = MultiHeadAttention(**{"num_heads": 3, **fields})
+    with pytest.raises(error, match=message):
+        jax.eval_shape(
+            lambda: layer.init(jax.random.key(0), *map(jnp.zeros, inputs), train=True, **options),
+        )

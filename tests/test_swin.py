@@ -1,0 +1,75 @@
+"""The windows of Swin Transformers against loops over tokens; the networks are compared as all others are."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxvision as jv
+from jaxvision.summary import summarize
+from jaxvision.transformer.swin_attention import CosineWindowAttention, WindowAttention, neighbours
+
+RANDOM = np.random.RandomState(0)
+
+
+@pytest.mark.parametrize(("grid", "shift"), [((2, 3), (2, 2)), ((2, 1), (2, 0)), ((1, 4), (0, 1))])
+def test_neighbours_are_less_than_a_window_apart(grid, shift):
+    window = 4
+    height, width = (size * window for size in grid)
+    found = neighbours(grid, window, shift)
+    for n, corner in enumerate(itertools.product(range(0, height, window), range(0, width, window))):
+        inside = [np.add(corner, place) for place in itertools.product(range(window), repeat=2)]
+        origins = np.array([(place + shift) % (height, width) for place in inside])
+        apart = np.abs(origins[:, None] - origins).max(-1)
+        np.testing.assert_array_equal(found[n], apart < window)
+
+
+def attention_of_one_head(x, params, is_shifted, window):
+    """Returns what one query after the other gets, [H, W, C]; other windows and other edges are left out."""
+    height, width, dim = x.shape
+    rows, columns = (-(-size // window) * window for size in (height, width))
+    x = np.pad(x, ((0, rows - height), (0, columns - width), (0, 0)))
+    down, right = (window // 2 if is_shifted and size > window else 0 for size in (rows, columns))
+    q, k, v = np.split(x @ params["qkv"]["kernel"] + params["qkv"]["bias"], 3, -1)
+    table, output = params["position_table"].reshape(2 * window - 1, 2 * window - 1), np.zeros(x.shape)
+    for i, j in itertools.product(range(rows), range(columns)):
+        top, left = i - (i - down) % window, j - (j - right) % window
+        inside = [(r, c) for r in range(top, top + window) for c in range(left, left + window)]
+        inside = [(r, c) for r, c in inside if 0 <= r < rows and 0 <= c < columns]
+        logits = [q[i, j] @ k[r, c] / math.sqrt(dim) + table[i - r + window - 1, j - c + window - 1] for r, c in inside]
+        weights = np.exp(logits) / np.exp(logits).sum()
+        output[i, j] = sum(weight * v[place] for weight, place in zip(weights, inside, strict=True))
+    return (output @ params["projection"]["kernel"] + params["projection"]["bias"])[:height, :width]
+
+
+@pytest.mark.parametrize(("is_shifted", "size"), [(False, (5, 7)), (True, (5, 7)), (True, (3, 6)), (True, (2, 3))])
+def test_attention_is_that_of_a_loop(is_shifted, size):
+    """The padded map has two windows or more in both directions, in one, in none."""
+    with jax.enable_x64(True):
+        layer, x = WindowAttention(1, 3, is_shifted, jnp.float64), RANDOM.randn(2, *size, 4)
+        shapes = jax.eval_shape(layer.init, jax.random.key(0), x)
+        variables = jax.tree.map(lambda leaf: RANDOM.randn(*leaf.shape), shapes)
+        found = np.asarray(jax.jit(layer.apply)(variables, x))
+    expected = [attention_of_one_head(image, variables["params"], is_shifted, 3) for image in x]
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_scale_of_cosines_ends_at_100():
+    layer, x = CosineWindowAttention(2, 2, True, jnp.float32), jnp.asarray(RANDOM.randn(1, 4, 4, 8), jnp.float32)
+    params = jax.jit(layer.init)(jax.random.key(0), x)["params"]
+    run = jax.jit(lambda scale: layer.apply({"params": params | {"log_scale": jnp.full(2, scale)}}, x))
+    np.testing.assert_allclose(run(math.log(1000)), run(math.log(100)), rtol=1e-6)
+    assert np.abs(run(math.log(99)) - run(math.log(100))).max() > 1e-5
+    gradient = jax.jit(jax.grad(lambda scale: jnp.square(run(scale)).sum()))
+    assert gradient(math.log(99)) != 0
+    assert gradient(math.log(101)) == 0
+
+
+def test_what_the_first_layers_see():
+    layers = {layer.path: layer for layer in summarize(jv.create_model("swin_t", depths=(1, 1), num_heads=(3, 6)))}
+    assert layers["backbone/patch_embedding"].receptive_field == (4, 4)
+    assert layers["backbone/stage1_block1/norm1"].receptive_field == (4, 4)
+    assert layers["head"].receptive_field == (math.inf, math.inf)
