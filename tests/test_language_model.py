@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 from jax import export
+from scipy.special import log_softmax
 
 import jaxvision as jv
 from jaxvision.initialize import abstract_variables
@@ -32,6 +33,8 @@ from train.shared.step import make_train_step
 
 EXPECTED = np.load(FOLDER / "language_models.npz")
 RANDOM = np.random.RandomState(0)
+# What runs once takes longer to compile than to run.
+quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def assert_close(found, expected):
@@ -48,7 +51,7 @@ def test_outputs_and_gradients_are_those_of_pytorch(case):
         model = LanguageModel(cases.VOCABULARY, hidden=cases.HIDDEN, dtype=jnp.float64, **cases.CASES[case])
         variables = from_foreign(model, weights, "torch", dtype=jnp.float64)
 
-        @jax.jit
+        @quick
         @partial(jax.value_and_grad, has_aux=True)
         def run(variables, state):
             logits, last = model.apply(variables, tokens[:, :-1], state, train=False)
@@ -78,8 +81,8 @@ def test_an_embedding_is_a_matrix_times_one_hot_vectors():
     kernel = table @ layer["input"]["kernel"]
     rest = {name: value for name, value in params.items() if name != "embedding"}
     rest["recurrent"] = {"layer1_forward": {**layer, "input": {**layer["input"], "kernel": kernel}}}
-    expected, _ = embedded.apply({"params": params}, tokens, train=False)
-    found, _ = one_hot.apply({"params": rest}, tokens, train=False)
+    expected, _ = quick(partial(embedded.apply, train=False))({"params": params}, tokens)
+    found, _ = quick(partial(one_hot.apply, train=False))({"params": rest}, tokens)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -131,10 +134,10 @@ def test_one_chunk_is_full_backpropagation_and_several_carry_the_state():
                 total += loss
             return total
 
-        expected, expected_gradient = jax.jit(jax.value_and_grad(whole))(params)
+        expected, expected_gradient = quick(jax.value_and_grad(whole))(params)
         differences = {}
         for chunk in (6, 3):
-            loss, gradient = jax.jit(jax.value_and_grad(partial(chunked, chunk=chunk)))(params)
+            loss, gradient = quick(jax.value_and_grad(partial(chunked, chunk=chunk)))(params)
             np.testing.assert_allclose(loss, expected, rtol=1e-6)  # the loss is of float32
             pairs = zip(jax.tree.leaves(gradient), jax.tree.leaves(expected_gradient), strict=True)
             differences[chunk] = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
@@ -181,8 +184,8 @@ def test_evaluation_is_of_every_character_whatever_the_chunks(streams):
     length, log_p = -(-23 // streams), []
     for first in range(0, 23, length):
         part = tokens[first : first + length + 1]
-        logits, _ = model.apply({"params": params}, part[None, :-1], train=False)
-        log_p += [jax.nn.log_softmax(row)[token] for row, token in zip(logits[0], part[1:], strict=True)]
+        logits, _ = quick(partial(model.apply, train=False))({"params": params}, part[None, :-1])
+        log_p += [log_softmax(row)[token] for row, token in zip(logits[0], part[1:], strict=True)]
     assert len(log_p) == 23
     for chunk in (5, 8, 100):
         found = Evaluator(model, chunk)(params, tokens, streams)
