@@ -135,7 +135,7 @@ def test_scores_on_cifar_are_of_known_recipes():
 @pytest.mark.parametrize(
     ("name", "epochs", "batch_size", "decay", "rates"),
     [  # the rate in the middle of an epoch
-        ("alexnet_paper", 90, 128, 5e-4, {0: 0.01, 29: 0.01, 30: 1e-3, 60: 1e-4, 80: 1e-5}),
+        ("alexnet_paper", 90, 128, 5e-4, {0: 0.01, 89: 0.01}),  # and divided at plateaus
         ("alexnet", 90, 256, 1e-4, {29: 0.01, 30: 1e-3, 60: 1e-4}),
         ("vgg16_bn", 90, 256, 1e-4, {29: 0.01, 30: 1e-3, 60: 1e-4}),
         ("resnet50", 90, 256, 1e-4, {0: 0.1, 29: 0.1, 30: 0.01, 60: 1e-3, 89: 1e-3}),
@@ -150,6 +150,11 @@ def test_recipes_for_imagenet_are_the_published_ones(name, epochs, batch_size, d
     schedule = make_schedule(config.optimizer, 100 * epochs)
     for epoch, rate in rates.items():
         assert float(schedule(100 * epoch + 50)) == pytest.approx(rate, rel=1e-4)
+
+
+def test_the_rate_of_alexnet_is_divided_by_10_at_plateaus():
+    config = imagenet.recipe("alexnet_paper")
+    assert (config.optimizer.schedule, config.optimizer.step_factor, config.evaluate_every) == ("plateau", 0.1, 1)
 
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet20", "resnetv2_50", "resnet50d", "densenet121"])
