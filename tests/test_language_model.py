@@ -24,7 +24,7 @@ from train import language_model
 from train.language_model import CARRY, Config, Evaluator, Streams, make_loss_fn
 from train.shared import mesh as mesh_module
 from train.shared.feed import resident
-from train.shared.mesh import make_mesh
+from train.shared.mesh import PMAP_AXIS, make_mesh
 from train.shared.metrics import read_metrics
 from train.shared.optimizer import OptimizerConfig
 from train.shared.run import RunError
@@ -145,13 +145,14 @@ def test_one_chunk_is_full_backpropagation_and_several_carry_the_state():
         assert differences[3] > 1e-3  # what goes back further is cut off
 
 
-def steps(mesh, params, model, streams, count):
-    optimizer = optax.sgd(0.3, momentum=0.9)
-    step = make_train_step(make_loss_fn(model, streams.steps_per_epoch), optimizer)
+def steps(mesh, params, model, streams, count, compilation="jit"):
+    optimizer, axis_name = optax.sgd(0.3, momentum=0.9), PMAP_AXIS if compilation == "pmap" else None
+    loss_fn = make_loss_fn(model, streams.steps_per_epoch, axis_name)
+    step = make_train_step(loss_fn, optimizer, axis_name=axis_name)
     variables = {"params": params, CARRY: model.initial_state(len(streams(0)))}
     variables = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
     state = create_state(variables, optimizer, jax.random.key(0))
-    advance, state = resident(step, streams.chunks, streams, state, mesh)
+    advance, state = resident(step, streams.chunks, streams, state, mesh, compilation=compilation)
     return jax.device_get(advance(state, 0, count))
 
 
@@ -160,7 +161,9 @@ def test_eight_devices_end_where_one_does(monkeypatch):
     with jax.enable_x64(True):
         model, streams, _, params = small(RANDOM.randint(0, 5, 200).astype(np.int32), 8, 6, jnp.float64)
         one, eight = (steps(make_mesh(n, fsdp), params, model, streams, 5) for n, fsdp in ((1, 1), (8, 2)))
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9), eight, one)  # the loss is of float32
+        mapped = steps(make_mesh(4), params, model, streams, 5, compilation="pmap")
+    for found in (eight, mapped):
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9), found, one)  # the loss is of float32
 
 
 def test_training_step_lowers_for_accelerators():

@@ -26,7 +26,7 @@ from train.shared.checkpoint import CheckpointError, Checkpoints
 from train.shared.feed import resident
 from train.shared.loop import NonFiniteLossError, fit
 from train.shared.machine import machine
-from train.shared.mesh import check_batch_size, make_mesh
+from train.shared.mesh import PMAP_AXIS, Compilation, check_batch_size, make_mesh
 from train.shared.metrics import MetricsLog, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
@@ -81,6 +81,8 @@ class Config:
     """Devices to use; None for all."""
     fsdp: int = 1
     """Devices over which each copy of the parameters is cut up."""
+    compile: Compilation = "jit"
+    """How steps are compiled: jit, or pmap, pure data parallelism with a copy of the program for each device."""
     run_dir: Path | None = None
     """Directory of the run; by default runs/<cell>-<data>-<seed>. An unfinished run in it is gone on with."""
     optimizer: OptimizerConfig = dataclasses.field(
@@ -137,17 +139,35 @@ class Streams:
         return self._first + step % self.steps_per_epoch
 
 
-def make_loss_fn(model: LanguageModel, steps_per_epoch: int) -> Callable:
-    """Returns the loss of a batch of chunks int32 [B, T + 1] (see `make_train_step`), in nats, summed over tokens."""
+def make_loss_fn(model: LanguageModel, steps_per_epoch: int, axis_name: str | None = None) -> Callable:
+    """Returns the loss of a batch of chunks int32 [B, T + 1] (see `make_train_step`), in nats, summed over tokens.
+
+    Under `pmap`, `axis_name` is the axis that the batch is dealt out over; the state of all streams is on each device.
+    """
 
     def loss_fn(params, model_state, batch, rng, step):
         is_first = step % steps_per_epoch == 0
         carry = jax.tree.map(lambda part: jnp.where(is_first, 0, part), model_state[CARRY])
+        carry = _own_streams(carry, len(batch), axis_name)
         logits, carry = model.apply({"params": params}, batch[:, :-1], carry, train=True, rngs={"dropout": rng})
         losses, correct = scores(logits, batch[:, 1:])
-        return (losses.sum(), jnp.float32(losses.size)), ({CARRY: carry}, {"accuracy": correct.sum()})
+        model_state = {CARRY: _all_streams(carry, axis_name)}
+        return (losses.sum(), jnp.float32(losses.size)), (model_state, {"accuracy": correct.sum()})
 
     return loss_fn
+
+
+def _own_streams(carry: Any, count: int, axis_name: str | None) -> Any:  # [L, B, H] each -> [L, count, H]
+    if axis_name is None:
+        return carry
+    first = count * jax.lax.axis_index(axis_name)
+    return jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, first, count, 1), carry)
+
+
+def _all_streams(carry: Any, axis_name: str | None) -> Any:  # [L, count, H] each -> [L, B, H]
+    if axis_name is None:
+        return carry
+    return jax.tree.map(lambda part: jax.lax.all_gather(part, axis_name, axis=1, tiled=True), carry)
 
 
 def scores(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:  # [B, T, V], [B, T] -> twice [B, T]
@@ -224,16 +244,18 @@ def build(config: Config) -> Experiment:
     model = create_language_model(describe(config, text)["model"])
     schedule = make_schedule(config.optimizer, config.epochs * streams.steps_per_epoch)
     optimizer, decay = make_optimizer(config.optimizer, schedule), config.optimizer.ema
+    axis_name = PMAP_AXIS if config.compile == "pmap" else None
     train_step = make_train_step(
-        make_loss_fn(model, streams.steps_per_epoch),
+        make_loss_fn(model, streams.steps_per_epoch, axis_name),
         optimizer,
         after_update=ema(decay) if decay else None,
         max_nonfinite=config.max_nonfinite,
+        axis_name=axis_name,
     )
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     variables = jv.init(model, init_key) | {CARRY: model.initial_state(config.batch_size)}
     state = create_state(variables, optimizer, run_key, average=decay is not None)
-    advance, state = resident(train_step, streams.chunks, streams, state, mesh)
+    advance, state = resident(train_step, streams.chunks, streams, state, mesh, compilation=config.compile)
     return Experiment(text, model, Evaluator(model), streams, schedule, advance, state)
 
 
