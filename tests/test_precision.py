@@ -1,5 +1,7 @@
 """bfloat16 computation: near the float32 one, with parameters, statistics and sums kept in float32."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +39,6 @@ POOLING_SUMS = {
 }  # fmt: skip
 HEADS = {"googlenet": 2, "googlenet_paper": 2, "inception_v3": 1}  # auxiliary ones
 SUMS_IN_HEADS = {"googlenet": 4 + 4, "googlenet_paper": 4 + 4, "inception_v3": 5 + 5 + 1}  # rows, columns, all pixels
-one_of_each_kind = pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 QUICK = (
     "mlp", "convnet", "lenet5", "resnet18", "resnet50", "preact_resnet20", "vgg11_bn", "mobilenet_v2", "squeezenet1_1",
 )  # fmt: skip
@@ -66,13 +67,32 @@ def test_logits_are_near_those_of_the_reference(name):
     assert np.sqrt(np.mean(error**2)) < ROUNDINGS.get(name, 4) * ROUNDING * size
 
 
-@one_of_each_kind
-def test_sums_are_of_float32(name):
+class Traced(NamedTuple):
+    """A forward pass in training mode: the model's name, its variables, its operations, and the new statistics."""
+
+    name: str
+    variables: dict
+    equations: list
+    updated: dict
+
+
+@pytest.fixture(scope="module", params=ONE_OF_EACH_KIND)
+def traced(request):
+    channels, height, width = cases.INFERENCE[request.param].image
+    images = jax.ShapeDtypeStruct((2, height, width, channels), jnp.float32)
+    model = bfloat16_model(request.param)
+    variables, options = abstract_variables(model), {"mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}}
+    forward = lambda variables, images: model.apply(variables, images, train=True, **options)
+    program, (_, updated) = jax.make_jaxpr(forward, return_shape=True)(variables, images)
+    return Traced(request.param, variables, list(operations(program.jaxpr)), updated)
+
+
+def test_sums_are_of_float32(traced):
     """Of the statistics of BatchNorm and the means of pixels: a sum in bfloat16 stops growing at 256 equal terms."""
-    equations = list(training_equations(name))
+    name, equations = traced.name, traced.equations
     sums = [equation for equation in equations if equation.primitive.name == "reduce_sum"]
     normalisations = sum(equation.primitive.name == "rsqrt" for equation in equations)
-    parameters = flatten_dict(abstract_variables(bfloat16_model(name))["params"])
+    parameters = flatten_dict(traced.variables["params"])
     squeezes = sum(path[-3:] == ("se", "fc1", "kernel") for path in parameters)
     heads = HEADS.get(name, 0) * SUMS_IN_HEADS.get(name, 0)
     assert len(sums) == 2 * normalisations + squeezes + POOLING_SUMS.get(name, 1) + heads
@@ -82,16 +102,13 @@ def test_sums_are_of_float32(name):
     assert types <= {jnp.dtype(jnp.float32)}
 
 
-@one_of_each_kind
-def test_convolutions_and_products_are_of_bfloat16(name):
-    products = [e for e in training_equations(name) if e.primitive.name in ("conv_general_dilated", "dot_general")]
+def test_convolutions_and_products_are_of_bfloat16(traced):
+    products = [e for e in traced.equations if e.primitive.name in ("conv_general_dilated", "dot_general")]
     assert {operand.aval.dtype for equation in products for operand in equation.invars} == {jnp.dtype(jnp.bfloat16)}
 
 
-@one_of_each_kind
-def test_statistics_stay_float32(name):
-    _, updated = jax.eval_shape(training_pass(name), *abstract_arguments(name))
-    assert {leaf.dtype for leaf in jax.tree.leaves(updated)} <= {jnp.dtype(jnp.float32)}
+def test_statistics_stay_float32(traced):
+    assert {leaf.dtype for leaf in jax.tree.leaves(traced.updated)} <= {jnp.dtype(jnp.float32)}
 
 
 def test_statistics_of_bfloat16_images_are_those_of_their_float64_values():
@@ -103,23 +120,6 @@ def test_statistics_of_bfloat16_images_are_those_of_their_float64_values():
     np.testing.assert_allclose(updated["batch_stats"]["var"], values.var(0, ddof=1), rtol=1e-5)
     expected = (values - values.mean(0)) / np.sqrt(values.var(0) + 1e-5)
     np.testing.assert_allclose(np.asarray(y, np.float64).reshape(-1, 5), expected, rtol=1.01 * ROUNDING, atol=1e-5)
-
-
-def training_pass(name):
-    model = bfloat16_model(name)
-    options = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}}
-    return lambda variables, images: model.apply(variables, images, **options)
-
-
-def abstract_arguments(name):
-    channels, height, width = cases.INFERENCE[name].image
-    images = jax.ShapeDtypeStruct((2, height, width, channels), jnp.float32)
-    return abstract_variables(bfloat16_model(name)), images
-
-
-def training_equations(name):
-    """Yields the operations of a forward pass in training mode."""
-    return operations(jax.make_jaxpr(training_pass(name))(*abstract_arguments(name)).jaxpr)
 
 
 def operations(jaxpr):

@@ -17,6 +17,7 @@ import jaxvision as jv
 from jaxvision.initialize import abstract_variables
 from jaxvision.weights import WeightsError, from_foreign, to_foreign
 from jaxvision.weights.names import OWN_LAYOUT, Line, name_maps
+from tests.reference import cases
 
 SMALL = ["lenet5", "resnet8", "plain8", "preact_resnet20"]
 
@@ -71,7 +72,7 @@ def test_small_models_return_bit_equal(name, layout, tmp_path):
     assert_same(loaded, variables)
 
 
-@pytest.mark.parametrize("name", jv.list_models())
+@pytest.mark.parametrize("name", cases.others_in_slow_set())
 def test_every_model_has_a_key_for_each_variable(name):
     maps = name_maps(jv.create_model(name))
     for names in maps.values():
