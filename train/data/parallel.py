@@ -166,7 +166,7 @@ def _lines(path: Path) -> list[str]:
         raise ValueError(f"{path}, line {line}: {byte}, which is no UTF-8 ({error.reason})") from error
     if not text.strip():
         raise ValueError(f"{path} is empty: a sentence on each line is expected")
-    lines = [line.strip() for line in text.removesuffix("\n").split("\n")]
+    lines = [" ".join(line.split()) for line in text.removesuffix("\n").split("\n")]
     if "" in lines:
         raise ValueError(f"{path}, line {lines.index('') + 1} is empty: a sentence on each line is expected")
     return lines

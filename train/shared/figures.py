@@ -1,7 +1,7 @@
 """Figures of a training run, each a function from arrays to a matplotlib figure.
 
 The colours of lines are Okabe and Ito's, which people with any colour vision can tell apart. Shapes: N images,
-H height, W width, C channels, K classes, F filters, T tiles.
+H height, W width, C channels, K classes, F filters, T tiles (or target tokens), S source tokens.
 """
 
 import math
@@ -143,6 +143,30 @@ def confused_pairs(counts: np.ndarray, classes: Sequence[str]) -> Figure:  # [K,
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.set(xlabel="share of the true class")
     axes.grid(axis="y", visible=False)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def alignments(examples: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray]]) -> Figure:
+    """Draws how much each source token counted for each token that was written: white is nothing, dark is all.
+
+    Args:
+        examples: the source, what was written, and the shares [T, S], of which the first tokens are drawn.
+    """
+    columns = min(len(examples), 2)
+    rows = math.ceil(len(examples) / columns)
+    longest = max(len(written) for _, written, _ in examples)
+    figure = Figure((WIDTH, rows * (1.1 + 0.17 * longest)), layout="constrained")
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in cells[len(examples) :]:
+        axes.set_axis_off()
+    for axes, (source, written, shares) in zip(cells, examples, strict=False):
+        axes.imshow(shares[: len(written), : len(source)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        upright = max(map(len, source)) == 1
+        axes.set_xticks(range(len(source)), source, rotation=0 if upright else 90, fontsize=8)
+        axes.set_yticks(range(len(written)), written, fontsize=8)
+        axes.xaxis.tick_top()
+        axes.grid(False)
     return figure
 
 
