@@ -22,7 +22,7 @@ from train.shared.optimizer import OptimizerConfig
 from train.shared.run import RunError
 from train.shared.state import create_state
 from train.shared.step import make_train_step
-from train.translation import Config, Translator, bleu, exact, given, make_loss_fn
+from train.translation import Config, Translator, bleu, exact, given, make_loss_fn, scores_by_length
 
 NUMBERS = ("one", "two", "three")
 TEXTS = [
@@ -85,6 +85,14 @@ def test_scores_of_texts():
     assert exact(["a b c d x", "f"], texts) == 0.5
     # Four of five words, three of four pairs, two of three triples and one of two quadruples are right.
     assert bleu(["a b c d x"], texts[:1]) == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)
+
+
+def test_scores_by_the_length_of_the_source():
+    lengths = (3, 10, 11, 25, 30)
+    texts = [(" ".join("a" * length), str(length)) for length in lengths]
+    words = vocabulary(["a", "3"], words=True, limit=None)
+    found = scores_by_length(["3", "no", "11", "25", "30"], sentences(texts, words, words), exact)
+    assert found == {"1–10": (0.5, 2), "11–20": (1.0, 1), "21–30": (1.0, 2)}
 
 
 def test_eight_devices_end_where_one_does(monkeypatch):

@@ -218,6 +218,18 @@ def bleu(written: Sequence[str], texts: Sequence[tuple[str, str]]) -> float:
     return sacrebleu.corpus_bleu(list(written), [[right for _, right in texts]]).score
 
 
+def scores_by_length(
+    written: Sequence[str], split: Sentences, score: Callable[[Sequence[str], Sequence[tuple[str, str]]], float]
+) -> dict[str, tuple[float, int]]:
+    """Returns the score of the translations of sources of 1 to 10 tokens, 11 to 20 and so on, and their number."""
+    found, groups = {}, (split.lengths - 1) // 10
+    for group in np.unique(groups).tolist():
+        members = np.flatnonzero(groups == group)
+        value = score([written[n] for n in members], [split.texts[n] for n in members])
+        found[f"{10 * group + 1}–{10 * group + 10}"] = value, len(members)
+    return found
+
+
 @dataclasses.dataclass
 class Experiment:
     """What a config stands for: corpus, model, step and state, laid out on devices, nothing run yet."""
@@ -357,6 +369,8 @@ def conclude(config: Config, experiment: Experiment, params: Any, step: int) -> 
     measured = experiment.translator.measure(params, split)
     likeliest = experiment.texts(experiment.translator.write(params, split))
     searched = experiment.texts(experiment.translator.write(params, split, config.beams, config.length_penalty))
+    score, scored = (bleu, "BLEU") if config.data == "files" else (exact, "exact")
+    by_length = figures.bars_by_length(scores_by_length(searched, split, score), scored)
     result = {"step": step, "split": name, "loss": measured["loss"], "accuracy": measured["accuracy"]}
     result |= {"exact": exact(searched, split.texts), "exact_greedy": exact(likeliest, split.texts)}
     if config.data == "files":
@@ -376,7 +390,11 @@ def conclude(config: Config, experiment: Experiment, params: Any, step: int) -> 
         summary=summary,
         config=to_json(config),
         records=records,
-        figures={"Learning curves": figures.learning_curves(records)} | draw(experiment, params, split, searched),
+        figures={
+            "Learning curves": figures.learning_curves(records),
+            f"Translations of {name} by the length of the source": by_length,
+            **draw(experiment, params, split, searched),
+        },
     )
     write_json(directory / "result.json", result)
     return result

@@ -5,7 +5,7 @@ H height, W width, C channels, K classes, F filters, T tiles (or target tokens),
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -167,6 +167,19 @@ def alignments(examples: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray
         axes.set_yticks(range(len(written)), written, fontsize=8)
         axes.xaxis.tick_top()
         axes.grid(False)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def bars_by_length(scores: Mapping[str, tuple[float, int]], label: str) -> Figure:
+    """Draws a score, and how many sentences it is of, by what their lengths are."""
+    figure = Figure((WIDTH / 2, 2.8), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.bar(list(scores), [value for value, _ in scores.values()], color=BLUE)
+    axes.bar_label(bars, [f"{value:.3g}\nof {count:,}" for value, count in scores.values()], color=GREY, fontsize=8)
+    axes.margins(y=0.25)
+    axes.set(xlabel="tokens of the source", ylabel=label)
+    axes.grid(axis="x", visible=False)
     return figure
 
 
