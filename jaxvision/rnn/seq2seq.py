@@ -124,22 +124,28 @@ class Decoder(nn.Module):
         """Returns the memory of what the encoder gave."""
         return Memory(values, values if self.attention == "none" else self.alignment.keys(values), mask)
 
-    def __call__(
-        self, tokens: jax.Array, state: DecoderState, memory: Memory, *, train: bool
-    ) -> tuple[jax.Array, jax.Array | None, DecoderState]:
-        """Returns the logits of the next tokens [R, V], how much each place counted [R, S], and the next state."""
-        embedded = self.drop(self.embed(tokens), deterministic=not train)
+    def embedded(self, tokens: jax.Array, *, train: bool) -> jax.Array:  # [...] -> [..., D]
+        """Returns what stands for tokens."""
+        return self.drop(self.embed(tokens), deterministic=not train)
+
+    def advance(
+        self, embedded: jax.Array, state: DecoderState, memory: Memory, *, train: bool
+    ) -> tuple[jax.Array, jax.Array | None, DecoderState]:  # embedded: [R, D]
+        """Returns the output [R, H], how much each place of the source counted [R, S], and the next state."""
         inputs = jnp.concatenate([embedded, state.fed], -1)
         outputs, layers = self.recurrent(inputs[:, None], _layer_first(state.layers), train=train)
-        output, fed, weights = outputs[:, 0], state.fed, None
-        if self.attention != "none":
-            query = output.reshape(len(memory.values), -1, output.shape[-1])  # [B, K, H]
-            weights = self.alignment(query, memory)
-            context = (weights @ memory.values).reshape(output.shape)
-            output = fed = jnp.tanh(self.readout(jnp.concatenate([output, context], -1)))
-            weights = weights.reshape(len(output), -1)
-        logits = self.head(self.drop(output, deterministic=not train))
-        return logits, weights, DecoderState(_layer_first(layers), fed)
+        output, layers = outputs[:, 0], _layer_first(layers)
+        if self.attention == "none":
+            return output, None, DecoderState(layers, state.fed)
+        query = output.reshape(len(memory.values), -1, output.shape[-1])  # [B, K, H]
+        weights = self.alignment(query, memory)
+        context = (weights @ memory.values).reshape(output.shape)
+        output = jnp.tanh(self.readout(jnp.concatenate([output, context], -1)))
+        return output, weights.reshape(len(output), -1), DecoderState(layers, output)
+
+    def logits(self, output: jax.Array, *, train: bool) -> jax.Array:  # [..., H] -> [..., V]
+        """Returns the logits of the next tokens."""
+        return self.head(self.drop(output, deterministic=not train))
 
 
 class Seq2Seq(nn.Module):
@@ -236,8 +242,9 @@ class Seq2Seq(nn.Module):
         Returns:
             The logits of the next tokens [R, V] and the state after it, as `jaxvision.ops.decoding` wants them.
         """
-        logits, _, state = self.decoder(tokens, state, memory, train=train)
-        return logits, state
+        embedded = self.decoder.embedded(tokens, train=train)
+        output, _, state = self.decoder.advance(embedded, state, memory, train=train)
+        return self.decoder.logits(output, train=train), state
 
     def align(
         self, pairs: Pairs, *, sampling: float | jax.Array | None = None, train: bool
@@ -249,19 +256,23 @@ class Seq2Seq(nn.Module):
         _check_target(pairs)
         memory, state = self.encode(pairs.source, pairs.lengths, train=train)
 
-        def write(decoder, carry, token):
+        def write(decoder, carry, embedded):
             state, said = carry
             if sampling is not None:
-                token = jnp.where(jax.random.bernoulli(decoder.make_rng("sampling"), sampling, said.shape), said, token)
-            logits, weights, state = decoder(token, state, memory, train=train)
+                own = jax.random.bernoulli(decoder.make_rng("sampling"), sampling, said.shape)
+                embedded = jnp.where(own[:, None], decoder.embedded(said, train=train), embedded)
+            output, weights, state = decoder.advance(embedded, state, memory, train=train)
             if sampling is not None:
+                logits = decoder.logits(output, train=train)
                 said = jax.random.categorical(decoder.make_rng("sampling"), logits).astype(said.dtype)
-            return (state, said), (logits, weights)
+            return (state, said), (output, weights)
 
         rngs = {"params": False, "dropout": True, "sampling": True}
         over_time = nn.scan(write, variable_broadcast="params", split_rngs=rngs, in_axes=1, out_axes=1)
-        _, outputs = over_time(self.decoder, (state, pairs.target[:, 0]), pairs.target)
-        return outputs
+        # Embeddings and logits of all steps at once: so the gradients of the vocabulary's weights are one product each.
+        embedded = self.decoder.embedded(pairs.target, train=train)
+        _, (outputs, weights) = over_time(self.decoder, (state, pairs.target[:, 0]), embedded)
+        return self.decoder.logits(outputs, train=train), weights
 
     def __call__(self, pairs: Pairs, *, sampling: float | jax.Array | None = None, train: bool) -> jax.Array:
         """Returns the logits of each next token, [B, T, V].
