@@ -1,1 +1,1 @@
-"""Recurrent networks: of images read row by row, and of text."""
+"""Recurrent networks: of images read row by row, of text, and from one text to another."""

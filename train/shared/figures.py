@@ -1,11 +1,11 @@
 """Figures of a training run, each a function from arrays to a matplotlib figure.
 
 The colours of lines are Okabe and Ito's, which people with any colour vision can tell apart. Shapes: N images,
-H height, W width, C channels, K classes, F filters, T tiles.
+H height, W width, C channels, K classes, F filters, T tiles (or target tokens), S source tokens.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -143,6 +143,43 @@ def confused_pairs(counts: np.ndarray, classes: Sequence[str]) -> Figure:  # [K,
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.set(xlabel="share of the true class")
     axes.grid(axis="y", visible=False)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def alignments(examples: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray]]) -> Figure:
+    """Draws how much each source token counted for each token that was written: white is nothing, dark is all.
+
+    Args:
+        examples: the source, what was written, and the shares [T, S], of which the first tokens are drawn.
+    """
+    columns = min(len(examples), 2)
+    rows = math.ceil(len(examples) / columns)
+    longest = max(len(written) for _, written, _ in examples)
+    figure = Figure((WIDTH, rows * (1.1 + 0.17 * longest)), layout="constrained")
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in cells[len(examples) :]:
+        axes.set_axis_off()
+    for axes, (source, written, shares) in zip(cells, examples, strict=False):
+        axes.imshow(shares[: len(written), : len(source)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        upright = max(map(len, source)) == 1
+        axes.set_xticks(range(len(source)), source, rotation=0 if upright else 90, fontsize=8)
+        axes.set_yticks(range(len(written)), written, fontsize=8)
+        axes.xaxis.tick_top()
+        axes.grid(False)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def bars_by_length(scores: Mapping[str, tuple[float, int]], label: str) -> Figure:
+    """Draws a score, and how many sentences it is of, by what their lengths are."""
+    figure = Figure((WIDTH / 2, 2.8), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.bar(list(scores), [value for value, _ in scores.values()], color=BLUE)
+    axes.bar_label(bars, [f"{value:.3g}\nof {count:,}" for value, count in scores.values()], color=GREY, fontsize=8)
+    axes.margins(y=0.25)
+    axes.set(xlabel="tokens of the source", ylabel=label)
+    axes.grid(axis="x", visible=False)
     return figure
 
 

@@ -1,0 +1,137 @@
+"""Dates and parallel corpora: what is generated and read, and what is said of files that cannot be."""
+
+import re
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from train.data import dates
+from train.data.parallel import END, PAD, SPECIAL, START, UNKNOWN, load_corpus, read_parallel, sentences, vocabulary
+
+PARSED = {
+    "{d}.{m}.{y}": "%d.%m.%Y", "{dd}.{mm}.{yy}": "%d.%m.%y", "{m}/{d}/{y}": "%m/%d/%Y", "{mm}/{dd}/{yy}": "%m/%d/%y",
+    "{y}{mm}{dd}": "%Y%m%d", "{d} {mon} '{yy}": "%d %b '%y", "{day} {mon} {d} {y}": "%a %b %d %Y",
+    "{weekday}, {month} {d}, {y}": "%A, %B %d, %Y",
+}  # fmt: skip
+
+
+def corpus(directory, **files):
+    for name, content in files.items():
+        split, _, language = name.partition("_")
+        (directory / f"{split}.{language}").write_bytes(content.encode() if isinstance(content, str) else content)
+    return load_corpus("files", directory, ("de", "en"), max_words=6, max_length=8)
+
+
+def test_dates_are_those_that_pythons_parser_reads():
+    for form, code in PARSED.items():
+        assert form in dates.FORMATS
+        for day in (date(1969, 3, 9), date(2024, 2, 29), date(1999, 12, 31)):
+            assert datetime.strptime(dates.written(day, form), code).date() == day
+
+
+def test_ordinal_numbers():
+    assert [dates.abbreviated(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 30)] == (
+        ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "23rd", "30th"]
+    )
+    assert [dates.ordinal(n) for n in (1, 12, 19, 20, 21, 30, 31)] == (
+        ["first", "twelfth", "nineteenth", "twentieth", "twenty-first", "thirtieth", "thirty-first"]
+    )
+    day = date(2023, 9, 27)
+    assert dates.written(day, dates.FORMATS[-2]) == "Wednesday the twenty-seventh of September, 2023"
+
+
+def test_splits_share_no_date_and_depend_on_the_seed_alone():
+    splits = dates.generate(3)
+    assert {split: len(pairs) for split, pairs in splits.items()} == dates.SIZES
+    days = [iso for pairs in splits.values() for _, iso in pairs]
+    assert len(set(days)) == len(days)
+    assert all(dates.FIRST <= date.fromisoformat(iso) <= dates.LAST for iso in days)
+    assert dates.generate(3) == splits
+    assert dates.generate(4) != splits
+
+
+def test_no_date_is_written_as_another_is():
+    """Of twelve years whose last two figures could be a month or a day too."""
+    read: dict[str, date] = {}
+    for number in range((date(2013, 1, 1) - date(2001, 1, 1)).days):
+        day = date(2001, 1, 1) + timedelta(number)
+        for form in dates.FORMATS:
+            assert read.setdefault(dates.written(day, form, str.lower), day) == day
+
+
+def test_dates_are_encoded_character_by_character():
+    found = load_corpus("dates", None, ("", ""), 0, 0)
+    assert set("".join(found.target.tokens[len(SPECIAL) :])) == set("0123456789-")
+    for split, part in found.splits.items():
+        assert part.target.shape == (dates.SIZES[split], 12)
+        row = part.source[5, : part.lengths[5]]
+        assert (found.source.decode(row), found.target.decode(part.target[5, 1:])) == part.texts[5]
+        assert (part.source[5, part.lengths[5] :] == PAD).all()
+        assert UNKNOWN not in part.source
+
+
+def test_words_are_the_most_frequent_and_give_the_sentence_back():
+    texts = ["A dog, a dog.", "Ein  Hund's a dog!"]  # of those that are there once, the first of the alphabet
+    found = vocabulary(texts, words=True, limit=5)
+    assert found.tokens == (*SPECIAL, " dog", " a", " A", " Ein", " Hund")
+    numbers = found.encode("a dog, the dog")
+    assert numbers == [5, 4, UNKNOWN, UNKNOWN, 4]
+    assert found.decode([*numbers, END, 4]) == "a dog <unk> <unk> dog"
+    whole = vocabulary(texts, words=True, limit=None)
+    assert [whole.decode(whole.encode(text)) for text in texts] == ["A dog, a dog.", "Ein Hund's a dog!"]
+
+
+def test_rows_are_padded():
+    words = vocabulary(["a b c"], words=True, limit=None)
+    found = sentences([("a b c", "b"), ("c", "a b")], words, words)
+    np.testing.assert_array_equal(found.source, [[4, 5, 6], [6, PAD, PAD]])
+    np.testing.assert_array_equal(found.lengths, [3, 1])
+    np.testing.assert_array_equal(found.target, [[START, 5, END, PAD], [START, 4, 5, END]])
+    assert {array.dtype for array in (found.source, found.lengths, found.target)} == {np.dtype(np.int32)}
+
+
+def test_files_are_read_by_split_and_language(tmp_path):
+    found = corpus(tmp_path, train_de="ein Hund\nein Mann\n", train_en="a dog\na man\n", val_de="Hund", val_en="cat")
+    assert found.source.tokens == (*SPECIAL, " ein", " Hund", " Mann")
+    assert found.splits["val"].texts == [("Hund", "cat")]
+    np.testing.assert_array_equal(found.splits["val"].target, [[START, UNKNOWN, END]])
+    assert list(found.splits) == ["train", "val"]
+    digest = found.digest
+    assert list(corpus(tmp_path, test_de="ein\n", test_en="a\n").splits) == ["train", "val", "test"]
+    assert corpus(tmp_path).digest != digest
+
+
+@pytest.mark.parametrize(("source", "target", "message"), [
+    (b"a\nb\nc\n", b"a\nb\n", "a.de has 3 lines and {}a.en 2: line 3 of {}a.de is a translation of none"),
+    (b"a\nb\n", b"a\nb\n\nd\n", "a.en, line 3 is empty"),
+    (b"", b"a\n", "a.de is empty: a sentence on each line is expected"),
+    (b"a\n", b" \n\n", "a.en is empty"),
+    (b"a\n", b"a\nb\xe9\n", "a.en, line 2: byte 3 is 0xe9, which is no UTF-8"),
+])  # fmt: skip
+def test_files_that_cannot_be(tmp_path, source, target, message):
+    (tmp_path / "a.de").write_bytes(source)
+    (tmp_path / "a.en").write_bytes(target)
+    with pytest.raises(ValueError, match=re.escape(message.format(f"{tmp_path}/", f"{tmp_path}/"))):
+        read_parallel(tmp_path / "a.de", tmp_path / "a.en")
+
+
+def test_sentences_too_long_are_named(tmp_path):
+    message = rf"{tmp_path}/val.en, line 2 has 9 tokens, more than --max-length 8: raise that"
+    with pytest.raises(ValueError, match=message):
+        corpus(tmp_path, train_de="a", train_en="a", val_de="a\nb", val_en="a\na b c d e f g h.")
+
+
+@pytest.mark.parametrize(("name", "directory", "message"), [
+    ("date", None, "unknown corpus 'date'; did you mean dates"),
+    ("dates", "here", "--data dates makes its own: it takes no --data-dir, got here"),
+    ("files", None, "--data files needs --data-dir"),
+])  # fmt: skip
+def test_sources_that_cannot_be(name, directory, message):
+    with pytest.raises(ValueError, match=message):
+        load_corpus(name, directory, ("de", "en"), 10, 10)
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"val\.de"):
+        corpus(tmp_path, train_de="a", train_en="b")

@@ -1,0 +1,164 @@
+"""Training a translator: the loss, what is measured, and a short run."""
+
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.special import log_softmax
+
+import jaxvision as jv
+from jaxvision.rnn.seq2seq import Pairs, Seq2Seq
+from train import translation
+from train.data.parallel import END, PAD, load_corpus, sentences, vocabulary
+from train.shared import mesh as mesh_module
+from train.shared.feed import ShuffledOrder, resident
+from train.shared.mesh import PMAP_AXIS, make_mesh
+from train.shared.metrics import read_metrics
+from train.shared.optimizer import OptimizerConfig
+from train.shared.run import RunError
+from train.shared.state import create_state
+from train.shared.step import make_train_step
+from train.translation import Config, Translator, bleu, exact, given, make_loss_fn, scores_by_length
+
+NUMBERS = ("one", "two", "three")
+TEXTS = [
+    (" ".join(words), " ".join(word.upper() for word in words))
+    for count in (1, 2, 4)
+    for words in itertools.product(NUMBERS, repeat=count)
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_quickly():
+    """What runs once takes longer to compile than to run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def small(dtype=jnp.float32):
+    """A model, its parameters, and a split."""
+    vocabularies = [vocabulary(side, words=True, limit=None) for side in zip(*TEXTS, strict=True)]
+    sizes = [len(part.tokens) for part in vocabularies]
+    model = Seq2Seq(*sizes, hidden=4, embedding=3, bidirectional=False, attention="multiplicative", dtype=dtype)
+    params = jax.tree.map(lambda leaf: 3 * leaf, jv.init(model, jax.random.key(0))["params"])
+    return model, params, sentences(TEXTS, *vocabularies)
+
+
+def arrays(split):
+    return Pairs(split.source, split.lengths, split.target)
+
+
+def expected_sums(logits, targets):
+    """Loss, right tokens and tokens, one by one."""
+    loss = correct = count = 0
+    for said, token in zip(np.float64(logits).reshape(-1, logits.shape[-1]), targets.ravel(), strict=True):
+        if token != PAD:
+            loss, correct, count = loss - log_softmax(said)[token], correct + (said.argmax() == token), count + 1
+    return loss, correct, count
+
+
+def test_measures_are_of_the_whole_split_and_of_no_padding():
+    model, params, split = small()
+    pairs, targets = arrays(split), split.target[:, 1:]
+    force = jax.jit(partial(model.apply, train=False))
+    loss, correct, count = expected_sums(force({"params": params}, given(pairs)), targets)
+    wider = pairs._replace(target=np.pad(pairs.target, ((0, 0), (0, 3)), constant_values=PAD))
+    sums, (_, metrics) = jax.jit(make_loss_fn(model))(params, {}, wider, jax.random.key(0), 0)
+    np.testing.assert_allclose((*sums, metrics["accuracy"]), (loss, count, correct), rtol=1e-5)
+    translator = Translator(model, targets.shape[1], make_mesh(2), batch_size=23)
+    found = translator.measure(params, split)
+    assert found == pytest.approx({"loss": loss / count, "accuracy": correct / count}, rel=1e-5)
+    written = translator.write(params, split)
+    before = np.concatenate([pairs.target[:, :1], written[:, :-1]], 1)
+    likeliest = np.asarray(force({"params": params}, pairs._replace(target=before))).argmax(-1)
+    ended = np.cumsum(before == END, 1) > 0
+    np.testing.assert_array_equal(written, np.where(ended, END, likeliest))
+
+
+def test_scores_of_texts():
+    texts = [("", "a b c d e"), ("", "f")]
+    assert exact(["a b c d x", "f"], texts) == 0.5
+    # Four of five words, three of four pairs, two of three triples and one of two quadruples are right.
+    assert bleu(["a b c d x"], texts[:1]) == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)
+
+
+def test_scores_by_the_length_of_the_source():
+    lengths = (3, 10, 11, 25, 30)
+    texts = [(" ".join("a" * length), str(length)) for length in lengths]
+    words = vocabulary(["a", "3"], words=True, limit=None)
+    found = scores_by_length(["3", "no", "11", "25", "30"], sentences(texts, words, words), exact)
+    assert found == {"1–10": (0.5, 2), "11–20": (1.0, 1), "21–30": (1.0, 2)}
+
+
+def test_eight_devices_end_where_one_does(monkeypatch):
+    monkeypatch.setattr(mesh_module, "SMALLEST_SHARDED", 64)
+
+    def steps(mesh, compilation="jit"):
+        model, params, split = small(jnp.float64)
+        axis_name, optimizer = PMAP_AXIS if compilation == "pmap" else None, optax.sgd(0.3, momentum=0.9)
+        params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+        state = create_state({"params": params}, optimizer, jax.random.key(0))
+        step = make_train_step(make_loss_fn(model), optimizer, axis_name=axis_name)
+        order = ShuffledOrder(len(split), 16, 0)
+        advance, state = resident(step, arrays(split), order, state, mesh, compilation=compilation)
+        return jax.device_get(advance(state, 0, 2))
+
+    with jax.enable_x64(True):
+        one, eight, mapped = steps(make_mesh(1)), steps(make_mesh(8, 2)), steps(make_mesh(2), "pmap")
+    for found in (eight, mapped):
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9), found, one)  # the loss is of float32
+
+
+def config(directory, **options):
+    for split, part in (("train", TEXTS[::-1] * 3), ("val", TEXTS[::7])):
+        for language, side in zip(("words", "shouted"), zip(*part, strict=True), strict=True):
+            (directory / f"{split}.{language}").write_text("\n".join(side) + "\n")
+    fields = {
+        "hidden": 16,
+        "embedding": 8,
+        "batch_size": 32,
+        "epochs": 40,
+        "evaluate_every": 20,
+        "bidirectional": False,
+        "devices": 1,
+        "beams": 2,
+    }
+    optimizer = OptimizerConfig(learning_rate=2e-2, weight_decay=0.0, clip_norm=1.0, ema=None)
+    files = {"data": "files", "data_dir": directory, "languages": ("words", "shouted"), "run_dir": directory / "run"}
+    return Config(**{**files, **fields, "optimizer": optimizer, "scheduled_sampling": 0.2, **options})
+
+
+def test_a_short_run_learns_and_reports(tmp_path):
+    asked = config(tmp_path)
+    result = translation.run(asked)
+    assert (result["split"], result["exact"], result["bleu"]) == ("val", 1.0, pytest.approx(100))
+    records = read_metrics(asked.directory / "metrics.jsonl")
+    losses = {record["step"]: record["val/loss"] for record in records if "val/loss" in record}
+    assert losses[result["step"]] == min(losses.values())
+    assert len(losses) == 2
+    assert "Where the decoder looked" in (asked.directory / "report.html").read_text()
+    assert translation.run(asked) == result
+    corpus = load_corpus("files", tmp_path, ("words", "shouted"), 3, 10)
+    translation.check_corpus(asked.directory, translation.describe(asked, corpus))
+    (tmp_path / "val.words").write_text("one\n" * len(TEXTS[::7]))
+    corpus = load_corpus("files", tmp_path, ("words", "shouted"), 3, 10)
+    with pytest.raises(RunError, match="was begun with another corpus"):
+        translation.check_corpus(asked.directory, translation.describe(asked, corpus))
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"beams": 0}, "--beams must be 1 or more, got 0"),
+    ({"length_penalty": -1.0}, "--length-penalty must be 0 or more"),
+    ({"dropout": 1.0}, "--dropout must be from 0 to below 1, got 1.0"),
+    ({"scheduled_sampling": 1.5}, "--scheduled-sampling must be from 0 to 1, got 1.5"),
+    ({"hidden": 5}, "--hidden must be even"),
+    ({"optimizer": OptimizerConfig(schedule="plateau")}, "--schedule plateau"),
+])  # fmt: skip
+def test_options_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**options)
