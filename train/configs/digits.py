@@ -28,6 +28,7 @@ CIFAR = classification.Config(
 IMAGENET = classification.Config(
     image_size=32, epochs=6, batch_size=64, evaluate_every=2, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
 )
+TRANSFORMER = dataclasses.replace(IMAGENET, epochs=30, evaluate_every=5)  # which learn slower than convolutions
 SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
 # Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
 IMAGE_SIZES = {"convnet": 39, "alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64, "inception_v3": 75}
@@ -39,7 +40,8 @@ def recipe(name: str) -> classification.Config:
     """Returns how a model is trained on the digits."""
     model = jv.create_model(name)
     size = model.example_input().shape[1]
-    config = LENET if name in SMALL else CIFAR if size == 32 else IMAGENET
+    is_transformer = type(model.backbone).__module__.startswith("jaxvision.transformer")
+    config = LENET if name in SMALL else TRANSFORMER if is_transformer else CIFAR if size == 32 else IMAGENET
     patch_size = getattr(model.backbone, "patch_size", None)
     size = PATCHES * patch_size if patch_size else IMAGE_SIZES.get(name, config.image_size)
     rates = [rate for beginning, rate in LEARNING_RATES.items() if name.startswith(beginning)]
