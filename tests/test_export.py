@@ -16,7 +16,10 @@ from train.shared.step import make_train_step
 PLATFORMS = ("cuda", "tpu")
 
 
-@pytest.mark.parametrize("name", cases.others_in_slow_set())
+one_of_each_family_at_once = pytest.mark.parametrize("name", cases.others_in_slow_set(cases.first_of_each_family()))
+
+
+@one_of_each_family_at_once
 def test_forward_pass(name):
     model = jv.create_model(name, num_classes=7)
     forward = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
@@ -25,7 +28,7 @@ def test_forward_pass(name):
     assert [(out.shape, out.dtype) for out in exported.out_avals] == [((1, 7), jnp.float32)]
 
 
-@pytest.mark.parametrize("name", cases.others_in_slow_set(cases.first_of_each_family()))
+@one_of_each_family_at_once
 def test_train_step(name):
     model = jv.create_model(name, num_classes=7)
     image = model.example_input()
