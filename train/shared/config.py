@@ -33,8 +33,7 @@ class TrainingConfig:
     compile: Compilation = "jit"
     """How steps are compiled: jit, or pmap, pure data parallelism with a copy of the program for each device."""
     run_dir: Path | None = None
-    """Directory of the run; by default runs/ and what is trained, on what, and the seed. An unfinished run in it is
-    gone on with."""
+    """Directory of the run, by default one below runs/. An unfinished run in it is gone on with."""
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     """Options of the optimizer."""
 
