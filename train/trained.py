@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 import jaxvision as jv
 from jaxvision.rnn.language_model import LanguageModel
+from jaxvision.rnn.seq2seq import Seq2Seq
 from train.data.images import Preprocessing
 from train.shared.run import RunError, read_json
 
@@ -93,6 +94,11 @@ def read_language_model(run_dir: Path) -> TrainedLanguageModel:
 def create_language_model(fields: dict[str, Any]) -> LanguageModel:
     """Makes a language model of its fields as `model.json` has them."""
     return LanguageModel(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
+
+
+def create_translator(fields: dict[str, Any]) -> Seq2Seq:
+    """Makes a translator of its fields as `model.json` has them."""
+    return Seq2Seq(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
 
 
 def _about(run_dir: Path) -> dict[str, Any]:
