@@ -17,9 +17,10 @@ from typing import Annotated, Literal
 import tyro
 
 from train import translation
+from train.configs.scores import record_run
 from train.data.parallel import ReadingConfig
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import exit_on, read_json, write_json
+from train.shared.run import exit_on
 
 SCORES = Path(__file__).with_suffix(".json")
 
@@ -29,7 +30,7 @@ CONFIG = translation.Config(
     cell="gru",
     hidden=256,
     embedding=256,
-    dropout=0.4,
+    dropout=0.3,
     label_smoothing=0.1,
     epochs=12,
     optimizer=OptimizerConfig(learning_rate=2e-3, weight_decay=1e-2, clip_norm=1.0),
@@ -58,9 +59,7 @@ def main() -> None:
     with exit_on(*translation.RUN_ERRORS, ValueError):
         found = translation.run(dataclasses.replace(CONFIG, **fields, run_dir=directory))
         if options.record:
-            there = read_json(SCORES) if SCORES.exists() else {}
-            record = {"seed": options.seed, **found, **read_json(directory / "machine.json")}
-            write_json(SCORES, there | {options.attention: record})
+            record_run(SCORES, options.attention, options.seed, found, directory)
     print(translation.headline(found))
 
 
