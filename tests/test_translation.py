@@ -1,5 +1,6 @@
 """Training a translator: the loss, what is measured, and a short run."""
 
+import dataclasses
 import itertools
 from functools import partial
 
@@ -24,6 +25,8 @@ from train.shared.run import RunError
 from train.shared.state import create_state
 from train.shared.step import make_train_step
 from train.shared.text_scores import bleu, exact, scores_by_length
+from train.trained import read_translator
+from train.translate import Options, read, translate
 from train.translation import Config, batches, make_loss_fn
 from train.translator import Translator, given, scores
 
@@ -164,22 +167,63 @@ def config(directory, **options):
     return Config(**{**files, **fields, "optimizer": optimizer, "scheduled_sampling": 0.2, **options})
 
 
-def test_a_short_run_learns_and_reports(tmp_path):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A complete run, and its result."""
+    found = config(tmp_path_factory.mktemp("whole"))
+    return found, translation.run(found)
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(whole, tmp_path):
+    """Killed in the middle of an epoch: the half of it that was done is done again."""
+    complete, expected = whole
     asked = config(tmp_path)
-    result = translation.run(asked)
+    experiment = translation.build(asked)
+    advance = experiment.advance
+
+    def advance_and_die(state, start, stop):
+        if start > 20 * experiment.order.steps_per_epoch:
+            raise Killed
+        return advance(state, start, stop)
+
+    experiment.advance = advance_and_die
+    with pytest.raises(Killed), translation.start_run(asked.directory, asked):
+        translation.train(asked, experiment)
+    assert translation.run(asked) == expected
+    directories = complete.directory, asked.directory
+    weights = [(directory / "weights.safetensors").read_bytes() for directory in directories]
+    assert weights[0] == weights[1]
+    lines = [read_metrics(directory / "metrics.jsonl") for directory in directories]
+    for record in (*lines[0], *lines[1]):
+        assert record.pop("tokens_per_second") > 0
+    assert lines[0] == lines[1]
+
+
+def test_a_short_run_learns_and_reports(whole):
+    asked, result = whole
     assert (result["split"], result["exact"], result["bleu"]) == ("val", 1.0, pytest.approx(100))
+    assert result["by_length"] == {"1–10": {"bleu": pytest.approx(100), "pairs": 14}}
     records = read_metrics(asked.directory / "metrics.jsonl")
     losses = {record["step"]: record["val/loss"] for record in records if "val/loss" in record}
     assert losses[result["step"]] == min(losses.values())
     assert len(losses) == 2
     assert "Where the decoder looked" in (asked.directory / "report.html").read_text()
     assert translation.run(asked) == result
-    corpus = load_corpus("files", tmp_path, asked.reading)
+    trained = read_translator(asked.directory)
+    assert translate(trained, read(["three one two"], trained), Options(None))[0] == ["THREE ONE TWO"]
+
+
+def test_a_run_is_not_gone_on_with_on_another_corpus(whole):
+    asked, _ = whole
+    corpus = load_corpus("files", asked.data_dir, asked.reading)
     translation.check_corpus(asked.directory, translation.describe(asked, corpus))
-    (tmp_path / "val.words").write_text("one\n" * len(TEXTS[::7]))
-    corpus = load_corpus("files", tmp_path, asked.reading)
+    changed = dataclasses.replace(corpus, digest="0" * 64)
     with pytest.raises(RunError, match="was begun with another corpus"):
-        translation.check_corpus(asked.directory, translation.describe(asked, corpus))
+        translation.check_corpus(asked.directory, translation.describe(asked, changed))
 
 
 @pytest.mark.parametrize(("options", "message"), [
