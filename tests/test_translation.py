@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from scipy.special import log_softmax
 
 import jaxvision as jv
@@ -21,7 +22,7 @@ from train.shared.feed import streaming
 from train.shared.mesh import PMAP_AXIS, make_mesh
 from train.shared.metrics import read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import RunError
+from train.shared.run import RunError, start_run
 from train.shared.state import create_state
 from train.shared.step import make_train_step
 from train.shared.text_scores import bleu, exact, scores_by_length
@@ -39,11 +40,15 @@ TEXTS = [
 
 
 @pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """What runs once takes longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def compiled_quickly(tmp_path_factory):
+    """What runs once takes longer to compile than to run, and what several tests run is compiled once."""
+    names = ("disable_most_optimizations", "compilation_cache_dir", "persistent_cache_min_compile_time_secs")
+    for values in ((True, str(tmp_path_factory.mktemp("cache")), 0.0), (False, None, 1.0)):
+        for name, value in zip(names, values, strict=True):
+            jax.config.update(f"jax_{name}", value)
+        compilation_cache.reset_cache()
+        if values[0]:
+            yield
 
 
 def small(dtype=jnp.float32):
@@ -179,7 +184,7 @@ class Killed(BaseException):
 
 
 def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(whole, tmp_path):
-    """Killed in the middle of an epoch: the half of it that was done is done again."""
+    """Killed after the first checkpoint: what it has done since is done again."""
     complete, expected = whole
     asked = config(tmp_path)
     experiment = translation.build(asked)
@@ -191,7 +196,7 @@ def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(whole, tmp_path):
         return advance(state, start, stop)
 
     experiment.advance = advance_and_die
-    with pytest.raises(Killed), translation.start_run(asked.directory, asked):
+    with pytest.raises(Killed), start_run(asked.directory, asked):
         translation.train(asked, experiment)
     assert translation.run(asked) == expected
     directories = complete.directory, asked.directory
@@ -217,6 +222,23 @@ def test_a_short_run_learns_and_reports(whole):
     assert translate(trained, read(["three one two"], trained), Options(None))[0] == ["THREE ONE TWO"]
 
 
+def test_plateaus_and_patience_follow_the_loss(tmp_path):
+    options = OptimizerConfig("sgd", 1e-12, "plateau", warmup=0.0, plateau=1, ema=None)
+    asked = config(tmp_path, patience=2, evaluate_every=1, optimizer=options)
+    translation.run(asked)
+    records = read_metrics(asked.directory / "metrics.jsonl")
+    np.testing.assert_allclose([record["learning_rate"] for record in records], [1e-12, 1e-12, 1e-13], rtol=1e-5)
+
+
+def test_batches_from_a_step_on_are_those_of_a_run_that_began_before():
+    _, _, split = small()
+    order = Buckets(lengths_of(split), 8, seed=0)
+    middle = order.steps_per_epoch // 2
+    whole = itertools.islice(batches(split, order, 0), middle, 2 * order.steps_per_epoch)
+    for before, after in zip(whole, batches(split, order, middle), strict=False):
+        jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
 def test_a_run_is_not_gone_on_with_on_another_corpus(whole):
     asked, _ = whole
     corpus = load_corpus("files", asked.data_dir, asked.reading)
@@ -232,7 +254,6 @@ def test_a_run_is_not_gone_on_with_on_another_corpus(whole):
     ({"dropout": 1.0}, "--dropout must be from 0 to below 1, got 1.0"),
     ({"scheduled_sampling": 1.5}, "--scheduled-sampling must be from 0 to 1, got 1.5"),
     ({"hidden": 5}, "--hidden must be even"),
-    ({"optimizer": OptimizerConfig(schedule="plateau")}, "--schedule plateau"),
 ])  # fmt: skip
 def test_options_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):

@@ -5,7 +5,6 @@ Shapes: B pairs, S source tokens, T target tokens, V target vocabulary, N pairs 
 
 import dataclasses
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
-import tyro
 from matplotlib.figure import Figure
 
 import jaxvision as jv
@@ -23,31 +21,27 @@ from jaxvision.rnn.seq2seq import Pairs
 from train.data.parallel import PAD, Corpus, ReadingConfig, Sentences, load_corpus
 from train.shared import figures, report
 from train.shared.buckets import Buckets
-from train.shared.checkpoint import CheckpointError, Checkpoints
+from train.shared.config import TrainingConfig
 from train.shared.feed import streaming
-from train.shared.loop import NonFiniteLossError, fit
-from train.shared.machine import machine
-from train.shared.mesh import PMAP_AXIS, Compilation, check_batch_size, make_mesh
-from train.shared.metrics import MetricsLog, read_metrics
+from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
+from train.shared.metrics import Criterion, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from train.shared.progress import progress
-from train.shared.run import RunError, check_run, exit_on, read_json, start_run, to_json, write_json
+from train.shared.run import RunError, exit_on, read_json, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step
 from train.shared.text_scores import bleu, exact, scores_by_length
+from train.shared.training import read_options, run_training, train_to_best
 from train.trained import create_translator
 from train.translator import Translator, given, scores
 
-RUN_ERRORS = (RunError, CheckpointError, NonFiniteLossError, OSError)
-"""What can end a run and says what to do."""
-
+CRITERION = Criterion("val/loss", lowest=True)
 SHOWN = 6  # sentences whose alignments are drawn
 MEASURES = {"dates": {"exact": exact}, "files": {"bleu": bleu, "exact": exact}}  # the first is shown by length too
 LABELS = {"bleu": "BLEU", "exact": "exact"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Train a translator. The defaults learn to read dates, however they are written."""
 
     data: str = "dates"
@@ -80,22 +74,6 @@ class Config:
     """Pairs per step, over all devices: of short sentences more, of long ones fewer, as many tokens as can be."""
     epochs: int = 4
     """Passes over the training part."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the computation; parameters and reductions are float32."""
-    seed: int = 0
-    """Of initial parameters, data order, dropout and scheduled sampling."""
-    evaluate_every: int = 1
-    """Epochs between evaluations on the validation part, each followed by a checkpoint."""
-    max_nonfinite: int = 10
-    """Steps in a row with a loss that is not finite before the run stops; each such step is skipped."""
-    devices: int | None = None
-    """Devices to use; None for all."""
-    fsdp: int = 1
-    """Devices over which each copy of the parameters is cut up."""
-    compile: Compilation = "jit"
-    """How steps are compiled: jit, or pmap, pure data parallelism with a copy of the program for each device."""
-    run_dir: Path | None = None
-    """Directory of the run; by default runs/translation-<attention>-<data>-<seed>. If unfinished it is gone on with."""
     reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
     """Options of reading files."""
     optimizer: OptimizerConfig = dataclasses.field(
@@ -109,13 +87,9 @@ class Config:
         Raises:
             ValueError: an option outside its range.
         """
-        positive = ("hidden", "num_layers", "embedding", "beams", "epochs")
-        for name in (*positive, "evaluate_every", "max_nonfinite"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
-        for name in ("seed", "length_penalty"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {getattr(self, name)}")
+        super().__post_init__()
+        self.check_least(1, "hidden", "num_layers", "embedding", "beams")
+        self.check_least(0, "length_penalty")
         for name in ("dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be from 0 to below 1, got {getattr(self, name)}")
@@ -123,13 +97,11 @@ class Config:
             raise ValueError(f"--scheduled-sampling must be from 0 to 1, got {self.scheduled_sampling}")
         if self.bidirectional and self.hidden % 2:
             raise ValueError(f"--hidden must be even, half for each direction of the encoder, got {self.hidden}")
-        if self.optimizer.schedule == "plateau":
-            raise ValueError("--schedule plateau follows an accuracy; a translator is kept by its loss")
 
     @property
-    def directory(self) -> Path:
-        """The directory of the run."""
-        return self.run_dir or Path("runs", f"translation-{self.attention}-{self.data}-{self.seed}")
+    def name(self) -> str:
+        """What is trained, on what, and the seed."""
+        return f"translation-{self.attention}-{self.data}-{self.seed}"
 
 
 def make_loss_fn(
@@ -257,37 +229,23 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         RunError: the directory of the run cannot be written to, its corpus has changed, or sacrebleu is not installed.
         CheckpointError, NonFiniteLossError: see `fit`.
     """
-    directory, corpus, per_epoch = config.directory, experiment.corpus, experiment.order.steps_per_epoch
+    corpus = experiment.corpus
     if config.data == "files":
         bleu(["a"], ["a"])  # fails here where it is not installed, and not after hours
-    check_corpus(directory, describe(config, corpus))
-    steps, begun = config.epochs * per_epoch, time.perf_counter()
-    checkpoints = Checkpoints(directory / "checkpoints", best="val/loss", lowest=True)
-    start, state = checkpoints.restore_latest(experiment.state) or (0, experiment.state)
+    check_corpus(config.directory, describe(config, corpus))
     sizes = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits.items())
-    print(
-        f"{directory}: pairs: {sizes}; {len(corpus.source.tokens):,} and {len(corpus.target.tokens):,} tokens; "
-        + (f"going on after step {start} of {steps}" if start else f"{steps} steps")
+    best, state = train_to_best(
+        config,
+        experiment.state,
+        experiment.advance,
+        steps_per_epoch=experiment.order.steps_per_epoch,
+        evaluate=experiment.evaluate,
+        schedule=experiment.schedule,
+        criterion=CRITERION,
+        label=config.attention,
+        about=f"pairs: {sizes}; {len(corpus.source.tokens):,} and {len(corpus.target.tokens):,} tokens; ",
+        unit="tokens",
     )
-    with MetricsLog(directory, start or None) as log, progress(steps, config.attention, start=start) as bar:
-        state = fit(
-            state,
-            experiment.advance,
-            total_steps=steps,
-            steps_per_epoch=per_epoch,
-            log_every=min(per_epoch, 100),
-            evaluate_every=config.evaluate_every * per_epoch,
-            evaluate=experiment.evaluate,
-            schedule=experiment.schedule,
-            checkpoints=checkpoints,
-            log=log,
-            progress=bar,
-            max_nonfinite=config.max_nonfinite,
-            unit="tokens",
-        )
-    best, state = checkpoints.restore_best(state)
-    checkpoints.close()
-    write_json(directory / "machine.json", {**machine(), "from_step": start, "seconds": time.perf_counter() - begun})
     return conclude(config, experiment, state.variables["params"], best)
 
 
@@ -341,27 +299,13 @@ def draw(experiment: Experiment, params: Any, split: Sentences, written: np.ndar
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Trains as a config says, or goes on with its run; of a complete run it returns the result (see `train`).
-
-    Raises:
-        ValueError, FileNotFoundError: see `build`.
-        RunError, CheckpointError, NonFiniteLossError: see `train`.
-    """
-    if result := check_run(config.directory, config):
-        print(f"{config.directory} is complete: give another --run-dir, or another --seed, to train anew")
-        return result
-    experiment = build(config)
-    with start_run(config.directory, config):
-        return train(config, experiment)
+    """Trains as a config says, or goes on with its run (see `run_training`)."""
+    return run_training(config, build, train)
 
 
 def main() -> None:
     """Trains as the command line says."""
-    config = tyro.cli(
-        Config, prog="python -m train.translation", config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    )
-    with exit_on(*RUN_ERRORS, ValueError):
-        result = run(config)
+    result = run_training(read_options(Config, "translation"), build, train, exit_on)
     print(f"{result['split']}: {headline(result)}")
 
 

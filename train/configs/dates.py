@@ -15,7 +15,7 @@ import tyro
 
 from train import translation
 from train.configs.scores import record_run
-from train.shared.run import exit_on
+from train.shared.run import RunError, exit_on
 
 SCORES = Path(__file__).with_suffix(".json")
 
@@ -36,7 +36,7 @@ def main() -> None:
     """Trains as the command line says."""
     options = tyro.cli(Options, prog="python -m train.configs.dates", config=(tyro.conf.FlagCreatePairsOff,))
     config = translation.Config(attention=options.attention, seed=options.seed)
-    with exit_on(*translation.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         found = translation.run(config)
         if options.record:
             record_run(SCORES, options.attention, options.seed, found, config.directory)

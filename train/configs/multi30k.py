@@ -20,7 +20,7 @@ from train import translation
 from train.configs.scores import record_run
 from train.data.parallel import ReadingConfig
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import exit_on
+from train.shared.run import RunError, exit_on
 
 SCORES = Path(__file__).with_suffix(".json")
 
@@ -56,7 +56,7 @@ def main() -> None:
     options = tyro.cli(Options, prog="python -m train.configs.multi30k", config=(tyro.conf.FlagCreatePairsOff,))
     directory = Path("runs", f"multi30k-{options.attention}-{options.seed}")
     fields = {"data_dir": options.data_dir, "attention": options.attention, "seed": options.seed}
-    with exit_on(*translation.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         found = translation.run(dataclasses.replace(CONFIG, **fields, run_dir=directory))
         if options.record:
             record_run(SCORES, options.attention, options.seed, found, directory)
