@@ -7,13 +7,14 @@ import re
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxvision as jv
 from jaxvision.rnn.seq2seq import Seq2Seq
 from train.data.parallel import END, START, vocabulary
 from train.shared.run import RunError
 from train.trained import TrainedTranslator, read_translator
-from train.translate import Options, read, translate, unknown
+from train.translate import Options, read, save, translate, unknown
 
 SOURCES, TARGETS = ("ein Hund", "der Hund bellt"), ("a dog", "the dog barks.")
 
@@ -62,30 +63,26 @@ def by_steps(trained, text):
 
 def test_translations_are_the_likeliest_and_those_of_the_search(trained):
     texts = ["Der Hund", "bellt ein  Hund", "Hund"]
-    found, png = translate(trained, read(texts, trained), options())
+    found, looks = translate(trained, read(texts, trained), options())
     assert found == [trained.target.decode(by_steps(trained, text)) for text in texts]
     assert len(set(found)) > 1
-    assert png is None
+    assert looks == []
     search = options(beams=3, length_penalty=0.5)
     searched, _ = translate(trained, read(texts, trained), search)
     assert translate(trained, read(texts[1:2], trained), search)[0] == searched[1:2]
 
 
-def test_where_it_looked_is_drawn(trained, tmp_path, monkeypatch):
-    looks = []
-    monkeypatch.setattr("train.shared.figures.alignments", lambda found: looks.extend(found) or Picture())
-    _, png = translate(trained, read(["der Hund bellt", "Hund"], trained), options(alignment=tmp_path / "new.png"))
-    assert png == b"a picture"
-    for text, (source, written, shares) in zip(("der Hund bellt", "Hund"), looks, strict=True):
+def test_where_it_looked_is_drawn(trained, tmp_path):
+    picture, texts = tmp_path / "new.png", ("der Hund bellt", "Hund")
+    _, looks = translate(trained, read(texts, trained), options(alignment=picture))
+    for text, (source, written, shares) in zip(texts, looks, strict=True):
         assert source == text.lower().split()
         assert written == [trained.target.tokens[number].strip() for number in by_steps(trained, text)]
         assert shares.shape == (len(written), len(source))
         np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-5)
-
-
-class Picture:
-    def savefig(self, file, **_):
-        file.write(b"a picture")
+    save(looks, picture)
+    with Image.open(picture) as image:
+        assert min(image.size) > 100
 
 
 def test_a_run_is_read_back(trained, tmp_path):
@@ -126,9 +123,12 @@ def test_words_not_met_are_unknown(trained):
 
 
 def test_what_looks_at_nothing_has_no_picture(tmp_path):
-    blind = untrained(attention="none")
-    with pytest.raises(ValueError, match="--alignment wants a translator with attention"):
-        translate(blind, read(["Hund"], blind), options(alignment=tmp_path / "new.png"))
+    blind, picture = untrained(attention="none"), tmp_path / "new.png"
+    texts, looks = translate(blind, read(["Hund"], blind), options(alignment=picture))
+    assert texts == [blind.target.decode(by_steps(blind, "Hund"))]
+    with pytest.raises(ValueError, match="this translator has no attention to draw"):
+        save(looks, picture)
+    assert not picture.exists()
 
 
 def test_options_that_cannot_be(tmp_path):

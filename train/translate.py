@@ -18,7 +18,7 @@ from train.shared.files import write_atomically
 from train.shared.mesh import make_mesh
 from train.shared.run import RunError, exit_on
 from train.trained import TrainedTranslator, read_translator
-from train.translator import Translator
+from train.translator import Look, Translator
 
 BATCH_SIZE = 250
 
@@ -83,23 +83,27 @@ def unknown(trained: TrainedTranslator, text: str) -> list[str]:
     return [token.strip() or token for token, number in tokens if number == UNKNOWN]
 
 
-def translate(trained: TrainedTranslator, split: Sentences, options: Options) -> tuple[list[str], bytes | None]:
-    """Returns the translations of sentences, and the PNG of where the decoder looked if that is asked for.
-
-    Raises:
-        ValueError: it is, and the translator has no attention.
-    """
-    if options.alignment is not None and trained.model.attention == "none":
-        raise ValueError("--alignment wants a translator with attention: this one looks at nothing")
+def translate(trained: TrainedTranslator, split: Sentences, options: Options) -> tuple[list[str], list[Look]]:
+    """Returns the translations of sentences, and where the decoder looked, if it looks and that is to be drawn."""
     translator = Translator(trained.model, trained.longest_target, make_mesh(1), min(BATCH_SIZE, len(split)))
     written = translator.write(trained.params, split, options.beams, options.length_penalty)
     texts = [trained.target.decode(row) for row in written.tolist()]
     if options.alignment is None:
-        return texts, None
-    looks = translator.look(trained.params, split, written, trained.source, trained.target)
+        return texts, []
+    return texts, translator.look(trained.params, split, written, trained.source, trained.target)
+
+
+def save(looks: Sequence[Look], path: Path) -> None:
+    """Writes the picture of where the decoder looked.
+
+    Raises:
+        ValueError: it looks at nothing.
+    """
+    if not looks:
+        raise ValueError(f"--alignment: this translator has no attention to draw, {path} is not made")
     png = io.BytesIO()
     figures.alignments(looks).savefig(png, format="png", dpi=150)
-    return texts, png.getvalue()
+    write_atomically(path, png.getvalue())
 
 
 def main() -> None:
@@ -112,10 +116,10 @@ def main() -> None:
         for number, text in enumerate(given, start=1):
             if strangers := unknown(trained, text):
                 print(f"note: sentence {number} has unknown words: {', '.join(strangers)}", file=sys.stderr)
-        texts, png = translate(trained, split, options)
-        print("\n".join(texts))
-        if png is not None:
-            write_atomically(options.alignment, png)
+        texts, looks = translate(trained, split, options)
+        print("\n".join(texts), flush=True)
+        if options.alignment is not None:
+            save(looks, options.alignment)
 
 
 if __name__ == "__main__":

@@ -292,10 +292,8 @@ def headline(result: dict[str, Any]) -> str:
 
 def draw(experiment: Experiment, params: Any, split: Sentences, written: np.ndarray) -> dict[str, Figure]:
     """Draws where the decoder looked as it wrote translations, int [N, L], if it looks at all."""
-    if experiment.model.attention == "none":
-        return {}
     looks = experiment.translator.look(params, split, written, experiment.corpus.source, experiment.corpus.target)
-    return {"Where the decoder looked": figures.alignments(looks)}
+    return {"Where the decoder looked": figures.alignments(looks)} if looks else {}
 
 
 def run(config: Config) -> dict[str, Any]:

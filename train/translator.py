@@ -94,16 +94,18 @@ class Translator:
     def look(
         self, params: Any, split: Sentences, written: np.ndarray, source: Vocabulary, target: Vocabulary
     ) -> list[Look]:
-        """Returns where the decoder looked as it wrote the translations int [N, L] of a split.
+        """Returns where the decoder looked as it wrote the translations int [N, L] of a split: nowhere, no attention.
 
         Args:
-            params: of the model, which has attention.
+            params: of the model.
             split: the sentences.
             written: as `write` returns it.
             source, target: the vocabularies.
         """
         before = np.concatenate([np.full((len(written), 1), START), written[:, :-1]], 1)
         _, weights = self._align({"params": params}, Pairs(split.source, split.lengths, before))
+        if weights is None:
+            return []
         tokens = lambda row, vocabulary: [vocabulary.tokens[token].strip() or "␣" for token in row]
         ends = [min(np.count_nonzero(row != END) + 1, len(row)) for row in written]
         return [
