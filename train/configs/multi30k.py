@@ -32,7 +32,7 @@ CONFIG = translation.Config(
     embedding=256,
     dropout=0.3,
     label_smoothing=0.1,
-    epochs=12,
+    epochs=8,
     optimizer=OptimizerConfig(learning_rate=2e-3, weight_decay=1e-2, clip_norm=1.0),
 )
 
