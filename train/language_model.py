@@ -82,11 +82,12 @@ class Config(TrainingConfig):
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
         if self.model == "transformer":
-            self._check_heads()
+            self._check_transformer()
         elif self.optimizer.accumulate > 1:
             raise ValueError("--accumulate must be 1: each row of the batch has a state of its own to carry")
 
-    def _check_heads(self) -> None:
+    def _check_transformer(self) -> None:
+        self.check_least(2, "chunk")
         if self.hidden % self.num_heads:
             raise ValueError(f"--num-heads must divide --hidden {self.hidden}, got {self.num_heads}")
         even = {"rotary": self.hidden // self.num_heads, "sine_cosine": self.hidden}
@@ -126,12 +127,10 @@ def build(config: Config) -> Experiment:
     if len(text.val) < 2:
         raise ValueError(f"the validation part has {len(text.val)} character(s), 2 are needed: give a longer text")
     model = create_language_model(describe(config, text)["model"])
-    carries, cut = isinstance(model, LanguageModel), (text.train, config.batch_size, config.chunk)
-    order = streams.Streams(*cut) if carries else windows.Windows(*cut, config.seed)
+    axis_name = PMAP_AXIS if config.compile == "pmap" else None
+    order, loss_fn, carried, evaluator = _parts(config, text, model, axis_name)
     schedule = make_schedule(config.optimizer, config.epochs * order.steps_per_epoch)
     optimizer, decay = make_optimizer(config.optimizer, schedule), config.optimizer.ema
-    axis_name = PMAP_AXIS if config.compile == "pmap" else None
-    loss_fn = streams.make_loss_fn(model, order.steps_per_epoch, axis_name) if carries else windows.make_loss_fn(model)
     train_step = make_train_step(
         loss_fn,
         optimizer,
@@ -141,12 +140,19 @@ def build(config: Config) -> Experiment:
         axis_name=axis_name,
     )
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
-    carry = {streams.CARRY: model.initial_state(config.batch_size)} if carries else {}
-    variables = jv.init(model, init_key) | carry
-    state = create_state(variables, optimizer, run_key, average=decay is not None)
+    state = create_state(jv.init(model, init_key) | carried, optimizer, run_key, average=decay is not None)
     advance, state = resident(train_step, order.chunks, order, state, mesh, compilation=config.compile)
-    evaluator = (streams if carries else windows).Evaluator(model)
     return Experiment(text, model, evaluator, order, schedule, advance, state)
+
+
+def _parts(config: Config, text: Text, model: LanguageModel | GPT, axis_name: str | None) -> tuple[Any, ...]:
+    """Returns the order of the text, the loss of a batch of it, what is carried from batch to batch, and the scores."""
+    cut = text.train, config.batch_size, config.chunk
+    if isinstance(model, GPT):
+        return windows.Windows(*cut, config.seed), windows.make_loss_fn(model), {}, windows.Evaluator(model)
+    order = streams.Streams(*cut)
+    loss_fn = streams.make_loss_fn(model, order.steps_per_epoch, axis_name)
+    return order, loss_fn, {streams.CARRY: model.initial_state(config.batch_size)}, streams.Evaluator(model)
 
 
 def describe(config: Config, text: Text) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Writes text with a trained language model: `python -m train.sample_text runs/lstm-python-0 --prompt "def "`.
 
-A Transformer sees so far as it learnt to. Where a text grows longer, what it wrote last, half of that, becomes the
-beginning of what it goes on with. Shapes: B samples, N characters of the prompt, L characters written.
+A Transformer sees as far as it learnt to. Where a text grows longer, its last part, half as long, becomes the beginning
+of what is gone on with. Shapes: B samples, N characters of the prompt, L characters written.
 """
 
 import dataclasses
@@ -82,7 +82,7 @@ def _written(trained: TrainedLanguageModel, options: Options, prompts: np.ndarra
         return np.asarray(draw(trained.variables, prompts, key, options.length))
     texts, room = prompts, trained.model.max_length
     while missing := prompts.shape[1] + options.length - texts.shape[1]:
-        seen = texts[:, -max(room // 2, 1) :]
+        seen = texts if texts.shape[1] <= room else texts[:, -(room // 2) :]
         key, now = jax.random.split(key)
         more = draw(trained.variables, seen, now, min(missing, room + 1 - seen.shape[1]))
         texts = np.concatenate([texts, more], 1)
