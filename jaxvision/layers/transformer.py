@@ -7,12 +7,13 @@ d dimension of a head.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.initializers import Initializer
+from jax import lax
 from jax.typing import DTypeLike
 
 from jaxvision.layers.attention import KeysValues
@@ -89,20 +90,47 @@ class Encoder(nn.Module):
         block: constructor of a block.
         norm: constructor of the normalisation after the last block; None for none.
         remat: whether the backward pass computes blocks anew, in place of keeping what is in them.
+        scan: whether the blocks are the steps of one loop, so that the time of compiling does not grow with the depth.
+            Variables are the same: their parameters are stacked when the blocks are applied.
     """
 
     depth: int
     block: Callable[..., EncoderBlock]
     norm: Callable[..., nn.Module] | None = None
     remat: bool = False
+    scan: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None, train: bool) -> jax.Array:  # [B, N, D]
         """Applies the blocks; `mask` is as `dot_product_attention` takes it."""
         run = lambda block, x: block(x, mask=mask, train=train)
-        for i in range(1, self.depth + 1):
-            x = (nn.remat(run) if self.remat else run)(self.block(name=f"block{i}"), x)
+        if _scans(self):
+            x = _scanned(self, x, [()] * self.depth, mask=mask, train=train)
+        else:
+            for i in range(1, self.depth + 1):
+                x = (nn.remat(run) if self.remat else run)(self.block(name=f"block{i}"), x)
         return self.norm(name="norm")(x) if self.norm else x
+
+
+def _scans(stack: "Encoder | Decoder") -> bool:
+    """Tells whether blocks are scanned: those that have their parameters, and nothing to show but what they give."""
+    return stack.scan and not (stack.is_initializing() or stack.is_mutable_collection("intermediates"))
+
+
+def _scanned(stack: "Encoder | Decoder", x: jax.Array, others: Sequence[tuple[Any, ...]], **options: Any) -> jax.Array:
+    """Applies the blocks of a stack as steps of a loop, each to x and what of `others` is its own."""
+    block, params = stack.block(parent=None), stack.variables["params"]
+    drops = options["train"] and stack.has_rng("dropout")
+    keys = jax.random.split(stack.make_rng("dropout"), stack.depth) if drops else None
+
+    def step(x, at):
+        params, other, key = at
+        rngs = {"dropout": key} if drops else None
+        return block.apply({"params": params}, x, *other, rngs=rngs, **options), None
+
+    stacked = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    steps = stacked([params[f"block{i}"] for i in range(1, stack.depth + 1)]), stacked(others), keys
+    return lax.scan(jax.checkpoint(step) if stack.remat else step, x, steps)[0]
 
 
 class DecoderBlock(nn.Module):
@@ -219,12 +247,15 @@ class Decoder(nn.Module):
         block: constructor of a block.
         norm: constructor of the normalisation after the last block; None for none.
         remat: whether the backward pass computes blocks anew, in place of keeping what is in them.
+        scan: whether the blocks are the steps of one loop, so that the time of compiling does not grow with the depth.
+            Variables are the same: their parameters are stacked when the blocks are applied.
     """
 
     depth: int
     block: Callable[..., DecoderBlock]
     norm: Callable[..., nn.Module] | None = None
     remat: bool = False
+    scan: bool = False
 
     def setup(self):
         """Makes the blocks."""
@@ -249,7 +280,11 @@ class Decoder(nn.Module):
         def run(block, x, memory):
             return block(x, memory, memory_mask=memory_mask, bias=bias, train=train)
 
-        for block, part in zip(self.blocks, memory or [None] * self.depth, strict=True):
+        memory = memory or [None] * self.depth
+        if _scans(self):
+            options = {"memory_mask": memory_mask, "bias": bias, "train": train}
+            return self.last(_scanned(self, x, [(part,) for part in memory], **options))
+        for block, part in zip(self.blocks, memory, strict=True):
             x = (nn.remat(run) if self.remat else run)(block, x, part)
         return self.last(x)
 

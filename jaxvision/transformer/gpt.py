@@ -40,6 +40,7 @@ class GPT(nn.Module):
             the layers of perceptrons (which GPT-2 does not drop).
         attention_dropout_rate: share of the weights of attention dropped in training.
         remat: whether the backward pass computes blocks anew, in place of keeping what is in them.
+        scan: whether the blocks are the steps of one loop, see `jaxvision.layers.transformer.Decoder`.
         epsilon: of the normalisations.
         implementation: of attention, see `jaxvision.layers.attention.dot_product_attention`.
         dtype: of the computation; parameters are float32, and so are softmax and the sums of the normalisations.
@@ -54,6 +55,7 @@ class GPT(nn.Module):
     dropout_rate: float = 0.1
     attention_dropout_rate: float = 0.0
     remat: bool = False
+    scan: bool = False
     epsilon: float = 1e-5
     implementation: Implementation | None = None
     dtype: DTypeLike = jnp.float32
@@ -74,7 +76,7 @@ class GPT(nn.Module):
         if self.positions == "relative":
             self.relative = RelativeBias(self.num_heads, causal=True)
         norm = partial(layer_norm, epsilon=self.epsilon, dtype=self.dtype)
-        self.decoder = Decoder(self.depth, self._block(norm), norm, self.remat)
+        self.decoder = Decoder(self.depth, self._block(norm), norm, self.remat, self.scan)
         self.drop = nn.Dropout(self.dropout_rate)
 
     def _block(self, norm: Callable[..., nn.Module]) -> Callable[..., DecoderBlock]:

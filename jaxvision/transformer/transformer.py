@@ -60,6 +60,7 @@ class Transformer(nn.Module):
             the layers of perceptrons (which the paper does not drop).
         attention_dropout_rate: share of the weights of attention dropped in training.
         remat: whether the backward pass computes blocks anew, in place of keeping what is in them.
+        scan: whether the blocks are the steps of one loop, see `jaxvision.layers.transformer.Decoder`.
         epsilon: of the normalisations.
         implementation: of attention, see `jaxvision.layers.attention.dot_product_attention`.
         dtype: of the computation; parameters are float32, and so are softmax and the sums of the normalisations.
@@ -81,6 +82,7 @@ class Transformer(nn.Module):
     dropout_rate: float = 0.1
     attention_dropout_rate: float = 0.0
     remat: bool = False
+    scan: bool = False
     epsilon: float = 1e-5
     implementation: Implementation | None = None
     dtype: DTypeLike = jnp.float32
@@ -122,10 +124,8 @@ class Transformer(nn.Module):
         encoder_block = partial(EncoderBlock, attention, **options)
         decoder_block = partial(DecoderBlock, partial(attention, causal=True), cross_attention=attention, **options)
         last = norm if self.final_norm else None
-        return (
-            Encoder(self.depth, encoder_block, last, self.remat),
-            Decoder(self.depth, decoder_block, last, self.remat),
-        )
+        how = last, self.remat, self.scan
+        return Encoder(self.depth, encoder_block, *how), Decoder(self.depth, decoder_block, *how)
 
     def _check_fields(self) -> None:
         if self.shared not in SHARED:
