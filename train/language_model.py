@@ -45,6 +45,8 @@ class Config(TrainingConfig):
     """text: a file, or a directory whose .txt files are read."""
     max_characters: int = 1_000_000
     """python: most characters to read, in whole modules."""
+    train_characters: int | None = None
+    """Characters of the training part to train on, the first; None for all."""
     model: Literal["rnn", "lstm", "gru", "transformer"] = "lstm"
     """Recurrent layers, or blocks of attention upon what is before."""
     hidden: int = 128
@@ -79,6 +81,8 @@ class Config(TrainingConfig):
         super().__post_init__()
         self.check_least(1, "max_characters", "hidden", "num_layers", "num_heads", "chunk")
         self.check_least(0, "embedding")
+        if self.train_characters is not None:
+            self.check_least(1, "train_characters")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
         if self.model == "transformer":
@@ -126,6 +130,8 @@ def build(config: Config) -> Experiment:
     text = load_text(config.data, config.data_dir, config.max_characters)
     if len(text.val) < 2:
         raise ValueError(f"the validation part has {len(text.val)} character(s), 2 are needed: give a longer text")
+    if (config.train_characters or 0) > len(text.train):
+        raise ValueError(f"--train-characters {config.train_characters}: the training part has {len(text.train):,}")
     model = create_language_model(describe(config, text)["model"])
     axis_name = PMAP_AXIS if config.compile == "pmap" else None
     order, loss_fn, carried, evaluator = _parts(config, text, model, axis_name)
@@ -147,7 +153,7 @@ def build(config: Config) -> Experiment:
 
 def _parts(config: Config, text: Text, model: LanguageModel | GPT, axis_name: str | None) -> tuple[Any, ...]:
     """Returns the order of the text, the loss of a batch of it, what is carried from batch to batch, and the scores."""
-    cut = text.train, config.batch_size, config.chunk
+    cut = text.train[: config.train_characters], config.batch_size, config.chunk
     if isinstance(model, GPT):
         return windows.Windows(*cut, config.seed), windows.make_loss_fn(model), {}, windows.Evaluator(model)
     order = streams.Streams(*cut)
