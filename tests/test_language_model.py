@@ -21,7 +21,7 @@ from jaxvision.weights import from_foreign, to_foreign
 from tests.reference import language_model_cases as cases
 from tests.reference.stored import FOLDER
 from train import language_model
-from train.language_model import CARRY, Config, Evaluator, Streams, make_loss_fn
+from train.language_model import Config
 from train.shared import mesh as mesh_module
 from train.shared.feed import resident
 from train.shared.mesh import PMAP_AXIS, make_mesh
@@ -30,6 +30,7 @@ from train.shared.optimizer import OptimizerConfig
 from train.shared.run import RunError, start_run
 from train.shared.state import create_state
 from train.shared.step import make_train_step
+from train.streams import CARRY, Evaluator, Streams, make_loss_fn
 
 EXPECTED = np.load(FOLDER / "language_models.npz")
 RANDOM = np.random.RandomState(0)

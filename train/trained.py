@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import jaxvision as jv
 from jaxvision.rnn.language_model import LanguageModel
 from jaxvision.rnn.seq2seq import Seq2Seq
+from jaxvision.transformer.gpt import GPT
 from train.data.images import ImageSet, Preprocessing
 from train.data.parallel import Vocabulary
 from train.shared.run import RunError, read_json
@@ -94,7 +95,7 @@ class TrainedLanguageModel:
         vocabulary: a token is a place in it.
     """
 
-    model: LanguageModel
+    model: LanguageModel | GPT
     variables: Any
     vocabulary: str
 
@@ -112,9 +113,10 @@ def read_language_model(run_dir: Path) -> TrainedLanguageModel:
     return TrainedLanguageModel(model, jv.load_weights(model, run_dir / "weights.safetensors"), about["vocabulary"])
 
 
-def create_language_model(fields: dict[str, Any]) -> LanguageModel:
-    """Makes a language model of its fields as `model.json` has them."""
-    return LanguageModel(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
+def create_language_model(fields: dict[str, Any]) -> LanguageModel | GPT:
+    """Makes a language model of its fields as `model.json` has them: one of recurrent layers has a cell."""
+    make = LanguageModel if "cell" in fields else GPT
+    return make(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
 
 
 @dataclasses.dataclass(frozen=True)

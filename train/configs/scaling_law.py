@@ -76,7 +76,7 @@ def configure(cell: str, width: int, characters: int, directory: Path) -> langua
     """Returns how a model is trained."""
     return dataclasses.replace(
         CONFIG,
-        cell=cell,
+        model=cell,
         hidden=width,
         embedding=width // 2,
         train_characters=characters,
