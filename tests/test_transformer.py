@@ -191,6 +191,23 @@ def test_steps_give_what_the_whole_target_does():
     assert np.isnan(found[:, 8]).all()
 
 
+def test_scheduled_sampling_replaces_tokens_by_what_the_model_says():
+    model, variables = drawn()
+    many = lambda array: np.repeat(array[:1], 4000, 0)
+    pairs = jax.tree.map(many, some_pairs(steps=2))
+    sample = jax.jit(lambda sampling: model.apply(
+        variables, pairs, sampling=sampling, train=True, rngs={"sampling": jax.random.key(0)}
+    ))  # fmt: skip
+    run = jax.jit(partial(model.apply, train=True))
+    after = [run(variables, pairs._replace(target=pairs.target * [1, 0] + [0, token]))[0] for token in range(4)]
+    assert_close(sample(0.0), many(after[pairs.target[0, 1]][None]), 1e-5)
+    sampled = sample(0.5)
+    came_of = np.array([np.abs(sampled[:, 1] - logits[1]).max(-1) < 1e-4 for logits in after])
+    assert (came_of.sum(0) == 1).all()
+    expected = 0.5 * np.asarray(jax.nn.softmax(after[0][0])) + 0.5 * np.eye(4)[pairs.target[0, 1]]
+    np.testing.assert_allclose(came_of.mean(1), expected, atol=4 * 0.5 / 4000**0.5)
+
+
 def test_with_beams_enough_the_search_of_the_model_is_exhaustive():
     length, end, alpha = 3, 0, 0.8
     model, variables = drawn()
