@@ -117,8 +117,9 @@ def make_loss_fn(
 
     def loss_fn(params, model_state, batch, rng, step):
         keys = dict(zip(("dropout", "sampling"), jax.random.split(rng), strict=True))
-        options = {"sampling": sampling and sampling(step), "train": True, "rngs": keys}
-        sums = scores(model.apply({"params": params}, given(batch), **options), batch.target[:, 1:], smoothing)
+        options = {} if sampling is None else {"sampling": sampling(step)}
+        logits = model.apply({"params": params}, given(batch), train=True, rngs=keys, **options)
+        sums = scores(logits, batch.target[:, 1:], smoothing)
         return (sums.pop("loss"), sums.pop("count")), (model_state, sums)
 
     return loss_fn

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental import rnn as cudnn
 from jax.typing import DTypeLike
 
 from jaxvision.layers.cells import GRU_CELL, LSTM_CELL, RELU, RESET_FIRST, TANH, Cell, Gates, State
@@ -198,6 +199,20 @@ class Direction(nn.Module):
         return run(self.scan, tuple(inputs), *recurrent(), state, mask)
 
 
+class Matrices(nn.Module):
+    """The parameters of one layer of an LSTM in one direction, those of `Direction`."""
+
+    hidden: int
+    inputs: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self) -> list[tuple[jax.Array, jax.Array]]:
+        """Returns kernel and bias of the inputs, and those of the state."""
+        sizes, draw = {"input": self.inputs, "hidden": self.hidden}, uniform(self.hidden**-0.5)
+        return [Weights(4 * self.hidden, size, self.dtype, draw, name=name)() for name, size in sizes.items()]
+
+
 class Weights(nn.Module):
     """The kernel and the bias of a linear layer that is applied elsewhere."""
 
@@ -244,6 +259,11 @@ class Recurrent(nn.Module):
         """The cell of every layer."""
         raise NotImplementedError
 
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Those of each layer."""
+        return ("forward", "backward") if self.bidirectional else ("forward",)
+
     @nn.compact
     def __call__(
         self,
@@ -270,22 +290,28 @@ class Recurrent(nn.Module):
         Raises:
             ValueError: a shape that does not fit.
         """
-        (batch, steps), directions = _checked(x), (False, True) if self.bidirectional else (False,)
+        batch = _checked(x)
         state = self._initial(batch) if state is None else state
-        expected = (self.num_layers * len(directions), batch, self.hidden)
+        expected = (self.num_layers * (1 + self.bidirectional), batch, self.hidden)
         if len(state) != self.cell.num_states or any(part.shape != expected for part in state):
             shapes = ", ".join(str(jnp.shape(part)) for part in state)
             raise ValueError(f"state must be {self.cell.num_states} arrays {expected}, got {shapes}")
-        mask = None if lengths is None else jnp.arange(steps)[:, None] < lengths  # [T, B]
-        x, last = jnp.swapaxes(x, 0, 1).astype(self.dtype), []
+        x, state = jax.tree.map(lambda part: part.astype(self.dtype), (x, state))
+        return self._run(x, state, lengths, reverse, train)
+
+    def _run(
+        self, x: jax.Array, state: State, lengths: jax.Array | None, reverse: bool, train: bool
+    ) -> tuple[jax.Array, State]:
+        x, last = jnp.swapaxes(x, 0, 1), []
+        mask = None if lengths is None else jnp.arange(len(x))[:, None] < lengths  # [T, B]
         for layer in range(self.num_layers):
             if layer:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             outputs = []
-            for backward in directions:
-                first = tuple(part[len(last)].astype(self.dtype) for part in state)
-                scan = Scan(self.cell, backward != reverse, self.unroll)
-                name = f"layer{layer + 1}_{'backward' if backward else 'forward'}"
+            for direction in self.directions:
+                first = tuple(part[len(last)] for part in state)
+                scan = Scan(self.cell, (direction == "backward") != reverse, self.unroll)
+                name = f"layer{layer + 1}_{direction}"
                 output, end = Direction(scan, self.hidden, self.segment, self.dtype, name=name)(x, first, mask)
                 outputs.append(output if mask is None else jnp.where(mask[..., None], output, 0))
                 last.append(end)
@@ -305,9 +331,8 @@ class Recurrent(nn.Module):
         if self.learned_state:
             return {}
         lines = {}
-        for direction, suffix in {"forward": "", "backward": "_reverse"}.items():
-            if suffix and not self.bidirectional:
-                continue
+        for direction in self.directions:
+            suffix = {"forward": "", "backward": "_reverse"}[direction]
             for ours, theirs in {"input": "ih", "hidden": "hh"}.items():
                 lines[f"layer{{i}}_{direction}/{ours}"] = f"{{leaf}}_{theirs}_l{{i-1}}{suffix}"
         return {"torch": lines}
@@ -333,12 +358,45 @@ class RNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory: `torch.nn.LSTM`; its state is (h, c)."""
+    """Long short-term memory: `torch.nn.LSTM`; its state is (h, c).
+
+    Attributes:
+        implementation: "scan", or "cudnn", which needs an NVIDIA GPU, float32, no dropout and no reversed sequences.
+    """
+
+    implementation: Literal["scan", "cudnn"] = "scan"
 
     @property
     def cell(self) -> Cell:
         """The cell of every layer."""
         return LSTM_CELL
+
+    def _run(self, x, state, lengths, reverse, train):
+        if self.implementation == "scan":
+            return super()._run(x, state, lengths, reverse, train)
+        self._check_cudnn(reverse, self.dropout > 0 and train)
+        (batch, steps, features), kernels, biases = x.shape, [], []
+        for layer in range(self.num_layers):
+            for direction in self.directions:
+                inputs = len(self.directions) * self.hidden if layer else features
+                pairs = Matrices(self.hidden, inputs, self.dtype, name=f"layer{layer + 1}_{direction}")()
+                kernels += [kernel.T.ravel() for kernel, _ in pairs]
+                biases += [bias for _, bias in pairs]
+        lengths = jnp.full(batch, steps, jnp.int32) if lengths is None else lengths.astype(jnp.int32)
+        sizes = features, self.hidden, self.num_layers, 0.0, self.bidirectional
+        outputs, *last = cudnn.lstm(x, *state, jnp.concatenate(kernels + biases), lengths, *sizes)
+        return outputs, tuple(last)
+
+    def _check_cudnn(self, reverse: bool, drops: bool) -> None:
+        for name, value, only in [
+            ("platform", jax.default_backend(), "gpu"),
+            ("dtype", jnp.dtype(self.dtype).name, "float32"),
+            ("reverse", reverse, False),
+            ("dropout in training", drops, False),
+            ("segment", self.segment, None),
+        ]:
+            if value != only:
+                raise ValueError(f'implementation="cudnn" takes {name} {only} alone, got {value}')
 
 
 class GRU(Recurrent):
@@ -357,7 +415,7 @@ class GRU(Recurrent):
         return {"after": GRU_CELL, "before": RESET_FIRST}[self.reset]
 
 
-def _checked(x: jax.Array) -> tuple[int, int]:
+def _checked(x: jax.Array) -> int:
     if x.ndim != 3 or 0 in x.shape:
         raise ValueError(f"sequences must be [B, T, D], at least one step of one number; got {x.shape}")
-    return x.shape[0], x.shape[1]
+    return x.shape[0]

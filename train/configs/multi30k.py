@@ -30,10 +30,10 @@ CONFIG = translation.Config(
     cell="gru",
     hidden=256,
     embedding=256,
-    dropout=0.3,
+    dropout=0.2,
     label_smoothing=0.1,
-    epochs=8,
-    optimizer=OptimizerConfig(learning_rate=2e-3, weight_decay=1e-2, clip_norm=1.0),
+    epochs=6,
+    optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=1e-2, clip_norm=1.0),
 )
 
 
