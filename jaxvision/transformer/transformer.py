@@ -198,7 +198,7 @@ class Transformer(nn.Module):
                 f"sources {pairs.source.shape}"
             )
         memory, _ = self.encode(pairs.source, pairs.lengths, train=train)
-        target = pairs.target
+        target = jnp.asarray(pairs.target)
         if sampling is not None:
             target = self._partly_own(target, self._forced(target, memory, train), sampling)
         return self._forced(target, memory, train)
