@@ -198,8 +198,8 @@ def describe(config: Config, corpus: Corpus) -> dict[str, Any]:
         "model": {**sizes, **{name: getattr(config, name) for name in fields}, "dtype": config.precision},
         "source": dataclasses.asdict(corpus.source),
         "target": dataclasses.asdict(corpus.target),
-        "longest_source": corpus.splits["train"].source.shape[1],
-        "longest_target": corpus.splits["train"].target.shape[1] - 1,
+        "max_source": max(corpus.splits["train"].source.shape[1], config.reading.max_length),
+        "max_target": corpus.splits["train"].target.shape[1] - 1,
         "sha256": corpus.digest,
     }
 
