@@ -71,7 +71,7 @@ VGG = dataclasses.replace(
 )
 DENSE = dataclasses.replace(RESIDUAL, epochs=300, batch_size=64, optimizer=dataclasses.replace(SGD, nesterov=True))
 SHORT = dataclasses.replace(RESIDUAL, epochs=6, evaluate_every=2, optimizer=FALLING)
-HALVED = dataclasses.replace(SHORT, epochs=7, image_size=16)
+HALVED = dataclasses.replace(SHORT, epochs=5, image_size=16)
 
 
 class Recipes(NamedTuple):
@@ -91,7 +91,7 @@ class Recipes(NamedTuple):
 RECIPES = {
     "nin": Recipes(
         NIN,
-        dataclasses.replace(HALVED, optimizer=OptimizerConfig(learning_rate=2e-3, ema=None)),
+        dataclasses.replace(HALVED, epochs=7, optimizer=OptimizerConfig(learning_rate=2e-3, ema=None)),
         0.9119,
     ),
     "vgg16_bn": Recipes(
@@ -114,7 +114,7 @@ RECIPES = {
     "plain56": Recipes(RESIDUAL, HALVED),
     "densenet_bc100_12": Recipes(
         DENSE,
-        dataclasses.replace(HALVED, epochs=2, batch_size=64, optimizer=dataclasses.replace(FALLING, learning_rate=0.1)),
+        dataclasses.replace(HALVED, epochs=1, batch_size=64, optimizer=dataclasses.replace(FALLING, learning_rate=0.1)),
         0.9549,
     ),
 }
