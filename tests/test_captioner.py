@@ -127,6 +127,14 @@ def test_steps_give_what_the_whole_caption_does(conditioning):
         assert_close(shares.sum(-1), np.ones((3, 5)), 1e-6)
 
 
+@pytest.mark.parametrize("conditioning", ["every", "attention"])
+def test_several_captions_of_an_image_are_those_of_as_many_images(conditioning):
+    model, variables = drawn(conditioning=conditioning)
+    captioned = some(steps=2, images=4)._replace(image=np.repeat(some(images=2).image, 2, 0))
+    run = jax.jit(partial(model.apply, train=False))
+    assert_close(run(variables, captioned._replace(image=captioned.image[::2])), run(variables, captioned), 1e-5)
+
+
 def test_words_to_come_change_nothing_before_them():
     model, variables = drawn()
     captioned = some()
@@ -211,5 +219,5 @@ def test_fields_that_cannot_be(fields, message):
 def test_tokens_that_do_not_fit():
     model = Captioner(Backbone(), 4)
     variables = abstract_variables(model)
-    with pytest.raises(ValueError, match=r"tokens must be \[B, T\], as many rows as images .*, got \(2, 5\)"):
+    with pytest.raises(ValueError, match=r"tokens must be \[R, T\], as many captions for each image .*, got \(2, 5\)"):
         jax.eval_shape(partial(model.apply, train=False), variables, some()._replace(tokens=np.zeros((2, 5), int)))

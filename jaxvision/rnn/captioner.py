@@ -29,7 +29,8 @@ class CaptionedImages(NamedTuple):
 
     Attributes:
         image: [B, H, W, C], as the backbone wants them.
-        tokens: int [B, T], what the decoder is given: a token that stands for the beginning, and the caption.
+        tokens: int [R, T], what the decoder is given: a token that stands for the beginning, and the caption; R is B,
+            or B K: K captions of one image after the other.
     """
 
     image: jax.Array
@@ -187,12 +188,13 @@ class Captioner(nn.Module):
         return self.decoder.logits(output, embedded, train=train), state
 
     def align(self, captioned: CaptionedImages, *, train: bool) -> tuple[jax.Array, jax.Array | None]:
-        """Returns the logits of each next token [B, T, V], and how much of each place it is of [B, T, S].
+        """Returns the logits of each next token [R, T, V], and how much of each place it is of [R, T, S].
 
         The shares are None without attention. For the arguments see `__call__`.
         """
         _check_tokens(captioned)
         memory, state = self.encode(captioned.image, train=train)
+        state = jax.tree.map(lambda part: jnp.repeat(part, len(captioned.tokens) // len(part), 0), state)
         embedded, weights = self.decoder.embedded(captioned.tokens, train=train), None
         if self.conditioning == "attention":
 
@@ -208,7 +210,7 @@ class Captioner(nn.Module):
         return self.decoder.logits(outputs, embedded, train=train), weights
 
     def __call__(self, captioned: CaptionedImages, *, train: bool) -> jax.Array:
-        """Returns the logits of each next token, [B, T, V].
+        """Returns the logits of each next token, [R, T, V].
 
         Args:
             captioned: images, and the tokens before each that is asked for (teacher forcing).
@@ -248,8 +250,9 @@ def _exchanged(state: State) -> State:  # [R, L, U] each <-> [L, R, U]
 
 
 def _check_tokens(captioned: CaptionedImages) -> None:
-    if captioned.tokens.ndim != 2 or len(captioned.tokens) != len(captioned.image) or captioned.tokens.shape[1] == 0:
+    tokens, images = captioned.tokens.shape, captioned.image.shape
+    if len(tokens) != 2 or 0 in tokens or tokens[0] % images[0]:
         raise ValueError(
-            f"tokens must be [B, T], as many rows as images and one token or more, got {captioned.tokens.shape} for "
-            f"images {captioned.image.shape}"
+            f"tokens must be [R, T], as many captions for each image and one token or more, got {tokens} for images "
+            f"{images}"
         )
