@@ -14,8 +14,9 @@ import pytest
 
 import jaxvision as jv
 from jaxvision.layers.norm import BatchNorm
-from train import classification, ensemble
+from train import classification, ensemble, ensemble_scores
 from train.shared.averaging import recompute_statistics, swa
+from train.shared.metrics import read_metrics
 from train.shared.optimizer import OptimizerConfig
 from train.shared.run import RunError
 from train.shared.state import create_state, ema, stack
@@ -149,12 +150,12 @@ def test_schedules_are_those_of_the_papers():
 
 def test_an_ensemble_is_the_mean_of_its_members_probabilities():
     probabilities = np.array([[[0.9, 0.1], [0.4, 0.6]], [[0.2, 0.8], [0.1, 0.9]]], np.float32)
-    scores = ensemble.score_ensemble(probabilities, np.array([0, 1]))
+    scores = ensemble_scores.score_ensemble(probabilities, np.array([0, 1]))
     assert scores["accuracy"] == 1.0
     assert scores["loss"] == pytest.approx(-(np.log(0.55) + np.log(0.75)) / 2)
-    impossible = ensemble.score_ensemble(np.array([[[1.0, 0.0]]], np.float32), np.array([1]))
+    impossible = ensemble_scores.score_ensemble(np.array([[[1.0, 0.0]]], np.float32), np.array([1]))
     assert impossible == {"loss": pytest.approx(-np.log(2.0**-126)), "accuracy": 0.0}
-    grown = ensemble.growth(np.concatenate([probabilities, probabilities[:1]]), np.array([0, 1]))
+    grown = ensemble_scores.growth(np.concatenate([probabilities, probabilities[:1]]), np.array([0, 1]))
     assert [len(scores) for scores in grown.values()] == [3, 3, 1]
     assert grown[2][0] == scores
 
@@ -198,6 +199,17 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(method, tmp_path, monke
         ensemble.run(dataclasses.replace(config("whole"), members=3, swa_rate=0.5, method="seeds"))
 
 
+def test_members_share_the_plateaus_of_their_ensemble_and_its_end(tmp_path):
+    """Where nothing is learnt, every evaluation but the first is a plateau, and the third ends the run."""
+    options = {"learning_rate": 1e-12, "warmup": 0.0, "schedule": "plateau", "plateau": 1}
+    training = dataclasses.replace(
+        SMALL, epochs=6, patience=3, run_dir=tmp_path / "run", optimizer=dataclasses.replace(SGD, **options)
+    )
+    ensemble.run(ensemble.Config(members=2, training=training))
+    rates = [record["learning_rate"] for record in read_metrics(tmp_path / "run" / "metrics.jsonl")]
+    np.testing.assert_allclose(rates, [1e-12, 1e-12, 1e-13, 1e-14], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -212,3 +224,5 @@ def test_options_that_cannot_be_are_named(options, message):
         ensemble.Config(**options)
     with pytest.raises(ValueError, match="--method swa has a schedule of its own: leave --schedule out"):
         ensemble.Config(method="swa", training=classification.Config(optimizer=OptimizerConfig(schedule="step")))
+    with pytest.raises(ValueError, match="--patience ends a run early: --method swa needs all of it"):
+        ensemble.Config(method="swa", training=classification.Config(patience=1))

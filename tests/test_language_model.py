@@ -27,7 +27,7 @@ from train.shared.feed import resident
 from train.shared.mesh import PMAP_AXIS, make_mesh
 from train.shared.metrics import read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import RunError
+from train.shared.run import RunError, start_run
 from train.shared.state import create_state
 from train.shared.step import make_train_step
 
@@ -235,7 +235,7 @@ def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(whole, tmp_path):
         return evaluate(*arguments)
 
     experiment.evaluator = evaluate_and_die
-    with pytest.raises(Killed), language_model.start_run(asked.directory, asked):
+    with pytest.raises(Killed), start_run(asked.directory, asked):
         language_model.train(asked, experiment)
     assert language_model.run(asked) == expected
     weights = [(place / "weights.safetensors").read_bytes() for place in (directory, asked.directory)]
@@ -254,6 +254,19 @@ def test_a_run_learns_and_keeps_the_state_of_the_lowest_loss(whole):
     assert losses[result["step"]] == min(losses.values()) < math.log(len(set(CORPUS)))
     assert language_model.run(config(directory.parent)) == result
     assert "nats per character" in (directory / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "rates"),
+    [(1e-3, [1e-3] * 4), (1e-12, [1e-12, 1e-12, 1e-13])],
+    ids=["the loss falls", "nothing is learnt"],
+)
+def test_plateaus_and_patience_follow_the_loss(learning_rate, rates, tmp_path):
+    options = OptimizerConfig("sgd", learning_rate, "plateau", warmup=0.0, plateau=1, ema=None)
+    asked = config(tmp_path, patience=2, optimizer=options)
+    language_model.run(asked)
+    records = read_metrics(asked.directory / "metrics.jsonl")
+    np.testing.assert_allclose([record["learning_rate"] for record in records], rates, rtol=1e-5)
 
 
 def test_a_run_is_not_gone_on_with_on_another_text(whole, tmp_path):

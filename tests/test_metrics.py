@@ -7,7 +7,7 @@ import sys
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from train.shared.metrics import MetricsLog, read_metrics, records_since_best
+from train.shared.metrics import Criterion, MetricsLog, read_metrics
 from train.shared.progress import progress
 
 
@@ -128,14 +128,7 @@ def test_progress_in_a_terminal_is_a_bar(monkeypatch):
     assert "epoch 3  loss 0.31  5,123 images/s  val accuracy 0.9375" in shown
 
 
-def test_records_since_the_best():
-    accuracies = [0.5, 0.7, math.nan, 0.7, 0.6]
-    records = [
-        {"step": 1},
-        *({"step": step, "val/accuracy": value} for step, value in enumerate(accuracies)),
-        {"step": 9},
-    ]
-    assert records_since_best(records, "val/accuracy") == 3
-    assert records_since_best([*records, {"val/accuracy": 0.71}], "val/accuracy") == 0
-    assert records_since_best(records[:1], "val/accuracy") == 0
-    assert records_since_best([{"val/accuracy": math.nan}] * 3, "val/accuracy") == 2
+def test_scores_are_higher_the_better():
+    records = [{"step": 1}, {"step": 2, "val/accuracy": 0.5, "val/loss": 1.5}, {"step": 3, "val/loss": 0.5}]
+    assert Criterion("val/accuracy").scores(records) == [0.5]
+    assert Criterion("val/loss", lowest=True).scores(records) == [-1.5, -0.5]

@@ -1,5 +1,7 @@
 """Plateaus against PyTorch's ReduceLROnPlateau, and what a scale in the optimizer's state does."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,8 @@ import optax
 import pytest
 
 from train.shared.mesh import make_mesh, replicated
-from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from train.shared.plateau import plateaus, set_scale
+from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule, set_scale
+from train.shared.plateau import plateaus, since_best
 from train.shared.state import create_state
 
 RISING_AND_FALLING = [0.1, 0.3, 0.3, 0.2, 0.4, 0.4, 0.4, 0.4, 0.4, 0.5, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.6]
@@ -27,6 +29,19 @@ RISING_AND_FALLING = [0.1, 0.3, 0.3, 0.2, 0.4, 0.4, 0.4, 0.4, 0.4, 0.5, 0.1, 0.1
 )
 def test_plateaus_by_hand(values, patience, expected):
     assert plateaus(values, patience) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], 0),
+        ([0.5, 0.7, math.nan, 0.7, 0.6], 3),
+        ([0.5, 0.7, math.nan, 0.7, 0.6, 0.71], 0),
+        ([math.nan, math.nan, math.nan], 2),
+    ],
+)
+def test_values_since_the_best_by_hand(values, expected):
+    assert since_best(values) == expected
 
 
 @pytest.mark.reference

@@ -43,28 +43,30 @@ QUICK = (
     "mlp", "convnet", "lenet5", "resnet18", "resnet50", "preact_resnet20", "vgg11_bn", "mobilenet_v2", "squeezenet1_1",
 )  # fmt: skip
 LOGITS_AT_ONCE = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ONE_OF_EACH_KIND]
-
-# Two heads that see nearly the same have logits of little variance: rounding its weights alone errs by 3.0 roundings,
-# PyTorch's autocast by 4.3, and we by 5.2.
-ROUNDINGS = {"deit_tiny_distilled_patch16_224": 6}
+# Logits of one or two tokens: the errors of an image are nearly one random number, and 2 images too few to measure it.
+OF_FEW_TOKENS = {"vit_b_16": 16, "deit_tiny_distilled_patch16_224": 16}
 
 
-def bfloat16_model(name):
-    return jv.create_model(name, num_classes=NUM_CLASSES, dtype=jnp.bfloat16, **cases.INFERENCE[name].fields)
+def small_model(name, dtype=jnp.bfloat16):
+    return jv.create_model(name, num_classes=NUM_CLASSES, dtype=dtype, **cases.INFERENCE[name].fields)
 
 
 @pytest.mark.parametrize("name", LOGITS_AT_ONCE)
 def test_logits_are_near_those_of_the_reference(name):
-    case, expected = cases.INFERENCE[name], read(cases.inference_file(name))
-    model = bfloat16_model(name)
-    variables = from_foreign(model, random_weights(expected.shapes, case.damped), case.layout)
-    images = random_images(2, case.image).transpose(0, 2, 3, 1)
-    logits = to_run_once(lambda variables, images: model.apply(variables, images, train=False))(variables, images)
+    case, stored = cases.INFERENCE[name], read(cases.inference_file(name))
+    model = small_model(name)
+    variables = from_foreign(model, random_weights(stored.shapes, case.damped), case.layout)
+    images = random_images(OF_FEW_TOKENS.get(name, 2), case.image).transpose(0, 2, 3, 1)
+    run = lambda model: to_run_once(lambda variables, images: model.apply(variables, images, train=False))
+    logits, expected = run(model)(variables, images), stored.logits
+    if name in OF_FEW_TOKENS:  # of more images than are stored: ours in float32, which tests/test_models.py compares
+        expected = np.asarray(run(small_model(name, jnp.float32))(variables, images), np.float64)
+        np.testing.assert_allclose(expected[:2], stored.logits, atol=1e-4 * stored.logits.std())
     assert logits.dtype == jnp.bfloat16
-    error = np.asarray(logits, np.float64) - expected.logits
+    error = np.asarray(logits, np.float64) - expected
     # Where logits are means of ReLUs, and so not centred, what is rounded is as large as they are.
-    size = np.sqrt(np.mean(expected.logits**2)) if (expected.logits >= 0).all() else expected.logits.std()
-    assert np.sqrt(np.mean(error**2)) < ROUNDINGS.get(name, 4) * ROUNDING * size
+    size = np.sqrt(np.mean(expected**2)) if (expected >= 0).all() else expected.std()
+    assert np.sqrt(np.mean(error**2)) < 4 * ROUNDING * size
 
 
 class Traced(NamedTuple):
@@ -80,7 +82,7 @@ class Traced(NamedTuple):
 def traced(request):
     channels, height, width = cases.INFERENCE[request.param].image
     images = jax.ShapeDtypeStruct((2, height, width, channels), jnp.float32)
-    model = bfloat16_model(request.param)
+    model = small_model(request.param)
     variables, options = abstract_variables(model), {"mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}}
     forward = lambda variables, images: model.apply(variables, images, train=True, **options)
     program, (_, updated) = jax.make_jaxpr(forward, return_shape=True)(variables, images)

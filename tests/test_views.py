@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import jaxvision as jv
-from train.classification import Evaluator
 from train.data.images import Preprocessing, Split
 from train.evaluate import Options
+from train.shared.evaluator import Evaluator
 from train.shared.mesh import make_mesh
 from train.shared.views import Views, over_views
 

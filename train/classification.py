@@ -4,7 +4,6 @@ Shapes: B batch, N images, H height, W width, C channels, K classes.
 """
 
 import dataclasses
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,40 +14,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from matplotlib.figure import Figure
 
 import jaxvision as jv
 from jaxvision.augment import cutmix, mixup, random_affine, random_crop, recipe
 from train import transfer
 from train.data import load_images
-from train.data.image_files import BadImagesError, FileSplit, ReadingConfig
-from train.data.images import ImageSet, LabelledImages, Preprocessing, Split, center_crop
+from train.data.image_files import FileSplit, ReadingConfig
+from train.data.images import ImageSet, Preprocessing, Split, center_crop
 from train.shared import figures, report
-from train.shared.checkpoint import CheckpointError, Checkpoints
+from train.shared.config import TrainingConfig
+from train.shared.evaluator import Evaluator
 from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.first_layer import first_convolution
-from train.shared.loop import NonFiniteLossError, fit
-from train.shared.losses import DistillationConfig, LossConfig, cross_entropy, distillation, make_loss
-from train.shared.machine import machine
-from train.shared.mesh import PMAP_AXIS, Compilation, batch_sharding, check_batch_size, make_mesh
-from train.shared.metrics import MetricsLog, read_metrics, records_since_best
-from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from train.shared.plateau import plateaus, set_scale
-from train.shared.progress import progress
-from train.shared.run import RunError, check_run, exit_on, start_run, to_json, write_json
+from train.shared.losses import DistillationConfig, LossConfig, distillation, make_loss
+from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
+from train.shared.metrics import Criterion, read_metrics
+from train.shared.optimizer import make_optimizer, make_schedule
+from train.shared.run import exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
-from train.shared.step import make_train_step, means
-from train.shared.views import Views, over_views
-from train.trained import TrainedClassifier, read_trained
+from train.shared.step import make_train_step
+from train.shared.training import read_options, run_training, train_to_best
+from train.shared.views import Views
+from train.trained import TrainedClassifier, read_teacher
 from train.transfer import TransferConfig
 
-RUN_ERRORS = (RunError, CheckpointError, NonFiniteLossError, BadImagesError, OSError)
-"""What can end a run and says what to do."""
+CRITERION = Criterion("val/accuracy")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Train an image classifier. The defaults train LeNet-5 on handwritten digits."""
 
     model: str = "lenet5"
@@ -65,9 +60,7 @@ class Config:
     resize: int | None = None
     """Shorter side after resizing; a square of the image size is cut out of it. By default the image size."""
     epochs: int = 100
-    """Passes over the training set."""
-    batch_size: int = 32
-    """Images per step, over all devices."""
+    evaluate_every: int = 5
     augment: Literal["affine", "crop-flip", "alexnet", "imagenet", "randaugment", "trivialaugment", "none"] = "affine"
     """Change of the training images: affine, crop-flip (as for CIFAR), imagenet, that with a policy, or none."""
     mixup: float = 0.0
@@ -76,24 +69,6 @@ class Config:
     """Boxes are pasted from one image into another, of areas from Beta(x, x); 0 for not."""
     norm_momentum: float | None = None
     """Share of BatchNorm's running statistics kept at each step; by default as the model has it."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the computation; parameters and reductions are float32."""
-    seed: int = 0
-    """Of initial parameters, data order and augmentation."""
-    evaluate_every: int = 5
-    """Epochs between evaluations on the validation split, each followed by a checkpoint."""
-    patience: int | None = None
-    """Evaluations in a row without a new best validation accuracy after which the run ends; None for never."""
-    max_nonfinite: int = 10
-    """Steps in a row with a loss that is not finite before the run stops; each such step is skipped."""
-    devices: int | None = None
-    """Devices to use; None for all."""
-    fsdp: int = 1
-    """Devices over which each copy of the parameters is cut up."""
-    compile: Compilation = "jit"
-    """How steps are compiled: jit, or pmap, pure data parallelism with a copy of the program for each device."""
-    run_dir: Path | None = None
-    """Directory of the run; by default runs/<model>-<data>-<seed>. An unfinished run in it is gone on with."""
     reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
     """Options of reading a folder."""
     transfer: TransferConfig = dataclasses.field(default_factory=TransferConfig)
@@ -102,8 +77,6 @@ class Config:
     """Options of the loss."""
     distillation: DistillationConfig = dataclasses.field(default_factory=DistillationConfig)
     """Options of learning from another model."""
-    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
-    """Options of the optimizer."""
 
     def __post_init__(self):
         """Names the option that cannot be.
@@ -111,20 +84,12 @@ class Config:
         Raises:
             ValueError: an option outside its range.
         """
-        for name in ("epochs", "evaluate_every", "max_nonfinite"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"--seed must be 0 or more, got {self.seed}")
+        super().__post_init__()
+        self.check_least(0, "mixup", "cutmix")
         if self.resize is not None and self.resize < self.image_size:
             raise ValueError(f"--resize {self.resize} is smaller than --image-size {self.image_size}")
-        for name in ("mixup", "cutmix"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}")
         if self.norm_momentum is not None and not 0 <= self.norm_momentum < 1:
             raise ValueError(f"--norm-momentum must be from 0 to below 1, got {self.norm_momentum}")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"--patience must be 1 or more, got {self.patience}")
 
     @property
     def decoded_size(self) -> int:
@@ -132,9 +97,9 @@ class Config:
         return self.resize or self.image_size
 
     @property
-    def directory(self) -> Path:
-        """The directory of the run."""
-        return self.run_dir or Path("runs", f"{self.model}-{self.data}-{self.seed}")
+    def name(self) -> str:
+        """What is trained, on what, and the seed."""
+        return f"{self.model}-{self.data}-{self.seed}"
 
 
 def make_loss_fn(
@@ -183,51 +148,6 @@ def mixed(key: jax.Array, images: jax.Array, labels: jax.Array, config: Config) 
         return images, labels
     choice_key, key = jax.random.split(key)
     return jax.lax.switch(jax.random.randint(choice_key, (), 0, len(mixings)), mixings, key, images, labels)
-
-
-class Evaluator:
-    """Metrics and probabilities over whole splits, the same whatever the batch size and the devices.
-
-    With `views` the probabilities of an image are the mean of those of its views (see `train.shared.views`).
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        preprocessing: Preprocessing,
-        batch_size: int,
-        mesh: jax.sharding.Mesh,
-        views: Views | None = None,
-    ):
-        self.batch_size, self._sharding = batch_size, batch_sharding(mesh)
-        predict = lambda variables, images: model.apply(variables, preprocessing(images), train=False)
-        predict = over_views(predict, views) if views else predict
-
-        def evaluate(variables, images, labels, weights):
-            logits = predict(variables, images).astype(jnp.float32)
-            probabilities = jax.nn.softmax(logits)
-            # Not of bfloat16 logits: XLA may leave their rounding out for one use of them and not for another.
-            correct = probabilities.argmax(-1) == labels
-            sums = {"loss": (cross_entropy(logits, labels) * weights).sum(), "accuracy": (correct * weights).sum()}
-            return sums | {"count": weights.sum()}, probabilities
-
-        self._evaluate = jax.jit(evaluate)
-
-    def __call__(self, variables: Any, split: LabelledImages) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-        """Returns the mean loss and accuracy over a split, the probabilities [N, K] of its images and their labels."""
-        size, totals, probabilities, seen = self.batch_size, {}, [], []
-        order = lambda step: np.arange(step * size, min((step + 1) * size, len(split)))
-        for batch in split.batches(order, 0, -(-len(split) // size)):
-            images, labels = batch["image"], batch["label"]
-            missing = size - len(labels)
-            weights = np.pad(np.ones(len(labels), np.float32), (0, missing))
-            images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
-            arrays = jax.device_put((images, np.pad(labels, (0, missing)), weights), self._sharding)
-            sums, batch_probabilities = jax.device_get(self._evaluate(variables, *arrays))
-            totals = {name: totals.get(name, 0.0) + float(value) for name, value in sums.items()}
-            probabilities.append(batch_probabilities[: len(labels)])
-            seen.append(labels)
-        return means(totals), np.concatenate(probabilities), np.concatenate(seen)
 
 
 @dataclasses.dataclass
@@ -280,7 +200,8 @@ def prepare(config: Config, views: Views | None = None) -> Task:
     preprocessing = Preprocessing(mean, std, config.image_size)
     model = create_model(config, len(data.classes), (config.image_size, config.image_size, data.shape[-1]))
     evaluator = Evaluator(model, preprocessing, -(-256 // mesh.size) * mesh.size, mesh, views)
-    return Task(mesh, data, model, preprocessing, evaluator, read_teacher(config, data))
+    teacher = read_teacher(config.distillation.teacher, data, config.image_size)
+    return Task(mesh, data, model, preprocessing, evaluator, teacher)
 
 
 def build(config: Config, schedule: optax.Schedule | None = None, views: Views | None = None) -> Experiment:
@@ -320,26 +241,6 @@ def build(config: Config, schedule: optax.Schedule | None = None, views: Views |
     return Experiment(data, model, preprocessing, task.evaluator, order, schedule, advance, state)
 
 
-def read_teacher(config: Config, data: ImageSet) -> TrainedClassifier | None:
-    """Reads the teacher, if there is one, and checks that it knows the data.
-
-    Raises:
-        RunError: its run is not complete, or a file of it is damaged.
-        ValueError: it was trained on other classes or channels.
-    """
-    if (directory := config.distillation.teacher) is None:
-        return None
-    teacher = read_trained(directory)
-    for name, there, here in [
-        ("classes", tuple(teacher.classes), tuple(data.classes)),
-        ("channels", teacher.channels, data.shape[-1]),
-        ("image size", teacher.preprocessing.image_size, config.image_size),
-    ]:
-        if there != here:
-            raise ValueError(f"--teacher {directory} was trained with other {name}: {there}, the data has {here}")
-    return teacher
-
-
 def create_model(config: Config, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
     """Creates the model for images of a shape, and checks that it takes them.
 
@@ -368,51 +269,22 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         The scores of the best checkpoint, as in `result.json`.
 
     Raises:
-        RunError: the directory of the run cannot be written to.
-        CheckpointError, NonFiniteLossError: see `fit`.
+        RunError: see `train_to_best`.
     """
-    directory, steps = config.directory, config.epochs * experiment.order.steps_per_epoch
-    evaluations_since_best = lambda: records_since_best(read_metrics(directory / "metrics.jsonl"), "val/accuracy")
-    scale = partial(rate_scale, config)
-    on_plateaus = config.optimizer.schedule == "plateau"
-    begun = time.perf_counter()
-    checkpoints = Checkpoints(directory / "checkpoints", best="val/accuracy")
-    start, state = checkpoints.restore_latest(experiment.state) or (0, experiment.state)
-    if isinstance(experiment.data.train, FileSplit):
-        experiment.data.train.bad.list_in(directory / "bad_images.txt")
-    print(f"{directory}: " + (f"going on after step {start} of {steps}" if start else f"{steps} steps"))
-    with MetricsLog(directory, start or None) as log, progress(steps, config.model, start=start) as bar:
-        state = fit(
-            state,
-            experiment.advance,
-            total_steps=steps,
-            steps_per_epoch=experiment.order.steps_per_epoch,
-            log_every=min(experiment.order.steps_per_epoch, 100),
-            evaluate_every=config.evaluate_every * experiment.order.steps_per_epoch,
-            evaluate=lambda state: experiment.evaluator(state.variables, experiment.data.val)[0],
-            schedule=lambda step: scale() * experiment.schedule(step),
-            checkpoints=checkpoints,
-            log=log,
-            progress=bar,
-            max_nonfinite=config.max_nonfinite,
-            is_stalled=lambda: config.patience is not None and evaluations_since_best() >= config.patience,
-            after_evaluation=lambda state: set_scale(state, scale()) if on_plateaus else state,
-        )
-    if int(state.step) < steps:
-        print(f"stopped early, after step {int(state.step)}: --patience {config.patience}")
-    best, state = checkpoints.restore_best(state)
-    checkpoints.close()
-    write_json(directory / "machine.json", {**machine(), "from_step": start, "seconds": time.perf_counter() - begun})
+    if isinstance(data := experiment.data.train, FileSplit):
+        data.bad.list_in(config.directory / "bad_images.txt")
+    best, state = train_to_best(
+        config,
+        experiment.state,
+        experiment.advance,
+        steps_per_epoch=experiment.steps_per_epoch,
+        evaluate=lambda state: experiment.evaluator(state.variables, experiment.data.val)[0],
+        schedule=experiment.schedule,
+        criterion=CRITERION,
+        label=config.model,
+    )
+    steps = config.epochs * experiment.steps_per_epoch
     return conclude(config, experiment, state.variables, best, {"best step": f"{best:,} of {steps:,}"})
-
-
-def rate_scale(config: Config) -> float:
-    """Returns what the learning rate is multiplied by after the plateaus in the log of the run."""
-    if config.optimizer.schedule != "plateau":
-        return 1.0
-    records = read_metrics(config.directory / "metrics.jsonl")
-    accuracies = [record["val/accuracy"] for record in records if "val/accuracy" in record]
-    return config.optimizer.step_factor ** plateaus(accuracies, config.optimizer.plateau)
 
 
 def conclude(
@@ -492,32 +364,13 @@ def draw(
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Trains as a config says, or goes on with its run; of a complete run it returns the result (see `train`).
-
-    Raises:
-        ValueError: an option that cannot be.
-        RunError, CheckpointError, NonFiniteLossError: see `train`.
-    """
-    if result := check_run(config.directory, config):
-        return result
-    experiment = build(config)
-    with start_run(config.directory, config):
-        return train(config, experiment)
+    """Trains as a config says, or goes on with its run (see `run_training`)."""
+    return run_training(config, build, train)
 
 
 def main() -> None:
     """Trains as the command line says."""
-    config = tyro.cli(
-        Config, prog="python -m train.classification", config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    )
-    with exit_on(RunError, ValueError, OSError):
-        result = check_run(config.directory, config)
-        experiment = None if result else build(config)
-    if experiment:
-        with exit_on(*RUN_ERRORS), start_run(config.directory, config):
-            result = train(config, experiment)
-    else:
-        print(f"{config.directory} is complete: give another --run-dir, or another --seed, to train anew")
+    result = run_training(read_options(Config, "classification"), build, train, exit_on)
     print(f"test accuracy {result['test_accuracy']:.2%}")
 
 

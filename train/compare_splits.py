@@ -21,10 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from train.data import load_images
-from train.data.image_files import BadImagesError
 from train.data.images import SPLITS, LabelledImages
 from train.shared.figures import BLUE, GREEN, ORANGE, STYLE, WIDTH
-from train.shared.run import exit_on
+from train.shared.run import RunError, exit_on
 
 GRID = 8
 """Height and width of the coarse pictures that the classifier sees."""
@@ -120,7 +119,7 @@ def compare(options: Options) -> tuple[dict[str, np.ndarray], tuple[str, ...], l
 
     Raises:
         ValueError: there is no such data, or a split is too small to be compared.
-        OSError, BadImagesError: files cannot be read.
+        OSError, RunError: files cannot be read.
     """
     data = load_images(options.data, options.data_dir, options.image_size, shares=options.split)
     splits = {name: getattr(data, name) for name in SPLITS}
@@ -167,7 +166,7 @@ def draw(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> Figure:
 def main(arguments: list[str] | None = None) -> Any:
     """Compares what the command line names; the exit code is 1 where two splits differ."""
     options = tyro.cli(Options, prog="python -m train.compare_splits", args=arguments)
-    with exit_on(ValueError, OSError, BadImagesError):
+    with exit_on(RunError, ValueError, OSError):
         counts, classes, comparisons = compare(options)
         if options.output is not None:
             with options.output.open("xb") as file:

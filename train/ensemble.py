@@ -3,7 +3,8 @@
 Three ways, by `--method`:
 
 seeds      Members of their own seeds, trained by one program, a `vmap` of the training step. Member k is the run
-           `train.classification --seed SEED+k`: its own initial weights, order of the data and augmentation.
+           `train.classification --seed SEED+k`: its own initial weights, order of the data and augmentation (but that
+           `--schedule plateau` and `--patience` follow the accuracy of the ensemble).
 snapshots  One run whose learning rate falls from its peak to zero once for each member; the weights at the end of each
            fall are a member (https://arxiv.org/abs/1704.00109).
 swa        One run whose learning rate falls to a constant, and the mean of its weights at the ends of the epochs from
@@ -17,21 +18,15 @@ Shapes: M members, B batch, N images, K classes, W sets of weights.
 """
 
 import dataclasses
-import itertools
 import math
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 import optax
-import tyro
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 
@@ -39,23 +34,20 @@ import jaxvision as jv
 from train import classification, transfer
 from train.data.image_files import FileSplit
 from train.data.images import LabelledImages, Split
+from train.ensemble_scores import draw_growth, draw_scores, score_ensemble
 from train.shared import report
 from train.shared.averaging import recompute_statistics, swa
-from train.shared.checkpoint import Checkpoints
 from train.shared.feed import ShuffledOrder, resident, streaming
-from train.shared.figures import BLUE, GREY, ORANGE, STYLE, WIDTH, learning_curves
-from train.shared.loop import fit
-from train.shared.machine import machine
+from train.shared.figures import learning_curves
 from train.shared.mesh import PMAP_AXIS
-from train.shared.metrics import MetricsLog, read_metrics
+from train.shared.metrics import Criterion, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from train.shared.progress import progress
-from train.shared.run import check_run, exit_on, start_run, to_json, write_json
+from train.shared.run import exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema, stack
 from train.shared.step import TrainStep, make_train_step
+from train.shared.training import read_options, run_training, train_to_best
 
-MOST_SUBSETS = 64
-SMALLEST = float(np.finfo(np.float32).tiny)
+CRITERION = Criterion("val/ensemble_accuracy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +77,8 @@ class Config:
             raise ValueError(f"--swa-start must be between 0 and 1, got {self.swa_start}")
         if not 0 < self.swa_rate <= 1:
             raise ValueError(f"--swa-rate must be above 0 and at most 1, got {self.swa_rate}")
-        if self.training.patience is not None:
-            raise ValueError("--patience ends the run of one classifier: members are trained to the end")
-        if self.training.optimizer.schedule == "plateau":
-            raise ValueError("--schedule plateau follows the accuracy of one classifier: members share theirs")
+        if self.method != "seeds" and self.training.patience is not None:
+            raise ValueError(f"--patience ends a run early: --method {self.method} needs all of it")
         if self.method == "snapshots" and self.training.epochs % self.members:
             raise ValueError(f"--epochs {self.training.epochs} is not a multiple of --members {self.members} snapshots")
         if self.method != "seeds" and self.training.optimizer.schedule != "cosine":
@@ -252,36 +242,22 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         The scores, as in `result.json`: of each set of weights, of the mean member and of the ensemble.
 
     Raises:
-        RunError, CheckpointError, NonFiniteLossError: see `fit`.
+        RunError: see `train_to_best`.
     """
-    directory, training, order = config.directory, config.training, experiment.order
-    begun = time.perf_counter()
-    steps = training.epochs * order.steps_per_epoch
-    best = "val/ensemble_accuracy" if config.method == "seeds" else "val/accuracy"
-    checkpoints = Checkpoints(directory / "checkpoints", best=best)
-    start, state = checkpoints.restore_latest(experiment.state) or (0, experiment.state)
-    if isinstance(experiment.task.data.train, FileSplit):
-        experiment.task.data.train.bad.list_in(directory / "bad_images.txt")
-    print(f"{directory}: " + (f"going on after step {start} of {steps}" if start else f"{steps} steps"))
-    with MetricsLog(directory, start or None) as log, progress(steps, config.method, start=start) as bar:
-        state = fit(
-            state,
-            experiment.advance,
-            total_steps=steps,
-            steps_per_epoch=order.steps_per_epoch,
-            log_every=min(order.steps_per_epoch, 100),
-            evaluate_every=config.epochs_between_evaluations * order.steps_per_epoch,
-            evaluate=lambda state: validate(config, experiment, state),
-            schedule=experiment.schedule,
-            checkpoints=checkpoints,
-            log=log,
-            progress=bar,
-            max_nonfinite=training.max_nonfinite,
-        )
-    if config.method == "seeds":
-        _, state = checkpoints.restore_best(state)
-    checkpoints.close()
-    write_json(directory / "machine.json", {**machine(), "from_step": start, "seconds": time.perf_counter() - begun})
+    if isinstance(data := experiment.task.data.train, FileSplit):
+        data.bad.list_in(config.directory / "bad_images.txt")
+    _, state = train_to_best(
+        dataclasses.replace(
+            config.training, run_dir=config.directory, evaluate_every=config.epochs_between_evaluations
+        ),
+        experiment.state,
+        experiment.advance,
+        steps_per_epoch=experiment.order.steps_per_epoch,
+        evaluate=lambda state: validate(config, experiment, state),
+        schedule=experiment.schedule,
+        criterion=CRITERION if config.method == "seeds" else None,
+        label=config.method,
+    )
     return conclude(config, experiment, state)
 
 
@@ -321,13 +297,6 @@ def score(
     labels = next(iter(evaluated.values()))[2]
     mean = {name: float(np.mean([scores[name] for scores in table.values()])) for name in ("loss", "accuracy")}
     return table | {"mean": mean, "ensemble": score_ensemble(probabilities, labels)}, probabilities, labels
-
-
-def score_ensemble(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:  # [M, N, K], [N]
-    """Returns loss and accuracy of the mean of the members' probabilities."""
-    mean = probabilities.mean(0, dtype=np.float64)
-    picked = np.maximum(mean[np.arange(len(labels)), labels], SMALLEST)  # where float32 has left nothing of it
-    return {"loss": float(-np.log(picked).mean()), "accuracy": float((mean.argmax(1) == labels).mean())}
 
 
 def final_weights(config: Config, experiment: Experiment, state: TrainState) -> dict[str, Any]:
@@ -389,60 +358,6 @@ def write_member(config: Config, task: classification.Task, name: str, variables
     write_json(directory / "model.json", classification.describe(config.training, task))
 
 
-def growth(probabilities: np.ndarray, labels: np.ndarray) -> dict[int, list[dict[str, float]]]:  # [M, N, K], [N]
-    """Returns the scores of ensembles by their number of members: of every choice of them, or of the first 64."""
-    count = len(probabilities)
-    choices = lambda size: itertools.islice(itertools.combinations(range(count), size), MOST_SUBSETS)
-    return {
-        size: [score_ensemble(probabilities[list(chosen)], labels) for chosen in choices(size)]
-        for size in range(1, count + 1)
-    }
-
-
-@mpl.rc_context(STYLE)
-def draw_growth(probabilities: np.ndarray, labels: np.ndarray) -> Figure:  # [M, N, K], [N]
-    """Draws members, and the mean and the range of ensembles of them as they grow."""
-    scores = growth(probabilities, labels)
-    figure = Figure((WIDTH, 3.8), layout="constrained")
-    for axes, metric, title, scale in zip(
-        figure.subplots(1, 2),
-        ("accuracy", "loss"),
-        ("test accuracy (%)", "negative log-likelihood on the test split"),
-        (100, 1),
-        strict=True,
-    ):
-        values = [scale * np.array([found[metric] for found in scores[size]]) for size in scores]
-        means = [float(found.mean()) for found in values]
-        lowest, highest = [found.min() for found in values], [found.max() for found in values]
-        axes.fill_between(list(scores), lowest, highest, color=BLUE, alpha=0.15, linewidth=0)
-        axes.plot(list(scores), means, color=BLUE, marker="o", label=f"ensemble {means[-1]:.4g}")
-        axes.scatter(np.ones_like(values[0]), values[0], color=ORANGE, s=18, zorder=3, label="member")
-        axes.axhline(means[0], color=GREY, linestyle=":", linewidth=1, label=f"mean member {means[0]:.4g}")
-        axes.set(title=title, xlabel="members")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
-    return figure
-
-
-@mpl.rc_context(STYLE)
-def draw_scores(table: dict[str, dict[str, float]]) -> Figure:
-    """Draws accuracy and loss of sets of weights."""
-    figure = Figure((WIDTH, 0.9 + 0.35 * len(table)), layout="constrained")
-    for axes, metric, title, scale in zip(
-        figure.subplots(1, 2, sharey=True),
-        ("accuracy", "loss"),
-        ("test error (%)", "negative log-likelihood on the test split"),
-        (100, 1),
-        strict=True,
-    ):
-        values = [scale * (1 - s[metric] if metric == "accuracy" else s[metric]) for s in table.values()]
-        axes.bar_label(axes.barh(list(table), values, color=BLUE), fmt="%.3g", padding=4, color=GREY)
-        axes.margins(0.15, 0.05)
-        axes.set(title=title)
-        axes.grid(axis="y", visible=False)
-    return figure
-
-
 def show(result: dict[str, Any]) -> None:
     """Prints the scores as a table."""
     table = Table("weights", "accuracy", "negative log-likelihood")
@@ -453,27 +368,13 @@ def show(result: dict[str, Any]) -> None:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Trains as a config says, or goes on with its run; of a complete run it returns the result (see `train`).
-
-    Raises:
-        ValueError: an option that cannot be.
-        RunError, CheckpointError, NonFiniteLossError: see `train`.
-    """
-    if result := check_run(config.directory, config):
-        print(f"{config.directory} is complete: give another --run-dir, or another --seed, to train anew")
-        return result
-    experiment = build(config)
-    with start_run(config.directory, config):
-        return train(config, experiment)
+    """Trains as a config says, or goes on with its run (see `run_training`)."""
+    return run_training(config, build, train)
 
 
 def main() -> None:
     """Trains as the command line says."""
-    config = tyro.cli(
-        Config, prog="python -m train.ensemble", config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    )
-    with exit_on(*classification.RUN_ERRORS, ValueError):
-        show(run(config))
+    show(run_training(read_options(Config, "ensemble"), build, train, exit_on))
 
 
 if __name__ == "__main__":

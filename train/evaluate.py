@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from train.classification import Config, build
-from train.data.image_files import BadImagesError
-from train.shared.checkpoint import CheckpointError, Checkpoints
+from train.classification import CRITERION, Config, build
+from train.shared.checkpoint import Checkpoints
 from train.shared.run import RunError, exit_on, from_json, read_json
 from train.shared.views import Views
 
@@ -43,8 +42,8 @@ def evaluate(options: Options) -> dict[str, float | int | str]:
     """Returns the loss and the accuracy of a checkpoint.
 
     Raises:
-        RunError, CheckpointError: there is no such run, or its checkpoint cannot be read.
-        BadImagesError, ValueError, OSError: its data set cannot be read.
+        RunError: there is no such run, or its checkpoint cannot be read.
+        RunError, ValueError, OSError: its data set cannot be read.
     """
     config = from_json(Config, read_json(options.run_dir / "config.json"))
     # Where a run was trained does not bind where it is scored: one device, all of the parameters on it.
@@ -54,7 +53,7 @@ def evaluate(options: Options) -> dict[str, float | int | str]:
         raise RunError(f"{options.run_dir} has no checkpoints yet")
     views = Views("mirror" in options.views, options.shift if "shifts" in options.views else 0)
     experiment = build(config, views=views if options.views else None)
-    checkpoints = Checkpoints(directory, best="val/accuracy", write=False)
+    checkpoints = Checkpoints(directory, CRITERION, write=False)
     step = checkpoints.best_step() if options.checkpoint == "best" else checkpoints.latest_step()
     state = checkpoints.restore(step, experiment.state)
     checkpoints.close()
@@ -65,7 +64,7 @@ def evaluate(options: Options) -> dict[str, float | int | str]:
 def main() -> None:
     """Evaluates as the command line says."""
     options = tyro.cli(Options, prog="python -m train.evaluate", config=(tyro.conf.FlagCreatePairsOff,))
-    with exit_on(RunError, CheckpointError, BadImagesError, ValueError, OSError):
+    with exit_on(RunError, ValueError, OSError):
         scores = evaluate(options)
     if options.json:
         print(json.dumps(scores))

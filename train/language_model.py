@@ -7,7 +7,6 @@ B batch, T tokens of a chunk, C chunks of a stream, N characters, S streams of t
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -16,35 +15,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 
 import jaxvision as jv
 from jaxvision.rnn.language_model import LanguageModel
 from train.data.text import Text, load_text
 from train.shared import figures, report
-from train.shared.checkpoint import CheckpointError, Checkpoints
+from train.shared.config import TrainingConfig
 from train.shared.feed import resident
-from train.shared.loop import NonFiniteLossError, fit
-from train.shared.machine import machine
-from train.shared.mesh import PMAP_AXIS, Compilation, check_batch_size, make_mesh
-from train.shared.metrics import MetricsLog, read_metrics
+from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
+from train.shared.metrics import Criterion, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from train.shared.progress import progress
-from train.shared.run import RunError, check_run, exit_on, read_json, start_run, to_json, write_json
+from train.shared.run import RunError, exit_on, read_json, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step, means
+from train.shared.training import read_options, run_training, train_to_best
 from train.trained import create_language_model
 
-RUN_ERRORS = (RunError, CheckpointError, NonFiniteLossError, OSError)
-"""What can end a run and says what to do."""
-
+CRITERION = Criterion("val/loss", lowest=True)
 CARRY = "carry"  # the collection of the model state that the recurrent state is kept in
 STREAMS = 32
 """S of the evaluations along a run. Their states begin at zero, which the final score does once: it is a bit lower."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Train a character language model. The defaults train an LSTM on source code of Python's standard library."""
 
     data: str = "python"
@@ -69,22 +63,6 @@ class Config:
     """Streams that the text is cut into, over all devices."""
     epochs: int = 5
     """Passes over the training part."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the computation; parameters and reductions are float32."""
-    seed: int = 0
-    """Of initial parameters and dropout."""
-    evaluate_every: int = 1
-    """Epochs between evaluations on the validation part, each followed by a checkpoint."""
-    max_nonfinite: int = 10
-    """Steps in a row with a loss that is not finite before the run stops; each such step is skipped."""
-    devices: int | None = None
-    """Devices to use; None for all."""
-    fsdp: int = 1
-    """Devices over which each copy of the parameters is cut up."""
-    compile: Compilation = "jit"
-    """How steps are compiled: jit, or pmap, pure data parallelism with a copy of the program for each device."""
-    run_dir: Path | None = None
-    """Directory of the run; by default runs/<cell>-<data>-<seed>. An unfinished run in it is gone on with."""
     optimizer: OptimizerConfig = dataclasses.field(
         default_factory=lambda: OptimizerConfig(learning_rate=5e-3, weight_decay=1e-2, clip_norm=1.0)
     )
@@ -96,23 +74,18 @@ class Config:
         Raises:
             ValueError: an option outside its range.
         """
-        for name in ("max_characters", "hidden", "num_layers", "chunk", "epochs", "evaluate_every", "max_nonfinite"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
-        for name in ("embedding", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}")
+        super().__post_init__()
+        self.check_least(1, "max_characters", "hidden", "num_layers", "chunk")
+        self.check_least(0, "embedding")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
-        if self.optimizer.schedule == "plateau":
-            raise ValueError("--schedule plateau follows an accuracy, which a language model is not measured by")
         if self.optimizer.accumulate > 1:
             raise ValueError("--accumulate must be 1: each row of the batch has a state of its own to carry")
 
     @property
-    def directory(self) -> Path:
-        """The directory of the run."""
-        return self.run_dir or Path("runs", f"{self.cell}-{self.data}-{self.seed}")
+    def name(self) -> str:
+        """What is trained, on what, and the seed."""
+        return f"{self.cell}-{self.data}-{self.seed}"
 
 
 class Streams:
@@ -297,35 +270,21 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         RunError: the directory of the run cannot be written to, or its text has changed.
         CheckpointError, NonFiniteLossError: see `fit`.
     """
-    directory, text, per_epoch = config.directory, experiment.text, experiment.streams.steps_per_epoch
-    check_text(directory, describe(config, text))
-    steps, begun = config.epochs * per_epoch, time.perf_counter()
-    checkpoints = Checkpoints(directory / "checkpoints", best="val/loss", lowest=True)
-    start, state = checkpoints.restore_latest(experiment.state) or (0, experiment.state)
-    print(
-        f"{directory}: {len(text.train):,} + {len(text.val):,} characters, {len(text.vocabulary)} different, of "
-        f"{text.num_files} file(s), SHA-256 {text.digest[:12]}; "
-        + (f"going on after step {start} of {steps}" if start else f"{steps} steps")
+    text = experiment.text
+    check_text(config.directory, describe(config, text))
+    best, state = train_to_best(
+        config,
+        experiment.state,
+        experiment.advance,
+        steps_per_epoch=experiment.streams.steps_per_epoch,
+        evaluate=lambda state: experiment.evaluator(state.variables["params"], text.val, STREAMS),
+        schedule=experiment.schedule,
+        criterion=CRITERION,
+        label=config.cell,
+        about=f"{len(text.train):,} + {len(text.val):,} characters, {len(text.vocabulary)} different, of "
+        f"{text.num_files} file(s), SHA-256 {text.digest[:12]}; ",
+        unit="tokens",
     )
-    with MetricsLog(directory, start or None) as log, progress(steps, config.cell, start=start) as bar:
-        state = fit(
-            state,
-            experiment.advance,
-            total_steps=steps,
-            steps_per_epoch=per_epoch,
-            log_every=min(per_epoch, 100),
-            evaluate_every=config.evaluate_every * per_epoch,
-            evaluate=lambda state: experiment.evaluator(state.variables["params"], text.val, STREAMS),
-            schedule=experiment.schedule,
-            checkpoints=checkpoints,
-            log=log,
-            progress=bar,
-            max_nonfinite=config.max_nonfinite,
-            unit="tokens",
-        )
-    best, state = checkpoints.restore_best(state)
-    checkpoints.close()
-    write_json(directory / "machine.json", {**machine(), "from_step": start, "seconds": time.perf_counter() - begun})
     return conclude(config, experiment, state.variables["params"], best)
 
 
@@ -360,27 +319,13 @@ def measures(nats: float) -> dict[str, float]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Trains as a config says, or goes on with its run; of a complete run it returns the result (see `train`).
-
-    Raises:
-        ValueError, FileNotFoundError: see `build`.
-        RunError, CheckpointError, NonFiniteLossError: see `train`.
-    """
-    if result := check_run(config.directory, config):
-        print(f"{config.directory} is complete: give another --run-dir, or another --seed, to train anew")
-        return result
-    experiment = build(config)
-    with start_run(config.directory, config):
-        return train(config, experiment)
+    """Trains as a config says, or goes on with its run (see `run_training`)."""
+    return run_training(config, build, train)
 
 
 def main() -> None:
     """Trains as the command line says."""
-    config = tyro.cli(
-        Config, prog="python -m train.language_model", config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    )
-    with exit_on(*RUN_ERRORS, ValueError):
-        result = run(config)
+    result = run_training(read_options(Config, "language_model"), build, train, exit_on)
     print(
         f"validation: {result['val_nats']:.4f} nats, {result['val_bits']:.4f} bits per character, "
         f"perplexity {result['val_perplexity']:.3f}"

@@ -18,7 +18,7 @@ import tyro
 from train import classification
 from train.data.images import LabelledImages
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import check_run, exit_on, start_run
+from train.shared.run import RunError, check_run, exit_on, start_run
 from train.transfer import TransferConfig
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # scikit-learn's C: the smaller, the more is penalised
@@ -125,7 +125,7 @@ def main() -> None:
     options = tyro.cli(
         Options, prog="python -m train.linear_probe", config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     )
-    with exit_on(*classification.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         result = probe(options)
     print(f"test accuracy {result['test_accuracy']:.2%}")
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from train import classification
 from train.shared import report
 from train.shared.figures import BLUE, GREEN, GREY, STYLE, WIDTH
-from train.shared.run import check_run, exit_on, start_run, to_json, write_json
+from train.shared.run import RunError, check_run, exit_on, start_run, to_json, write_json
 from train.shared.step import means
 
 GROWTH = 4.0
@@ -151,7 +151,7 @@ def main() -> None:
     options = tyro.cli(
         Options, prog="python -m train.rate_range", config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     )
-    with exit_on(*classification.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         result = find(options)
     print(f"{options.directory / 'report.html'}")
     print(f"the loss falls fastest at {result['steepest']:.2g} and is lowest at {result['lowest']:.2g}")

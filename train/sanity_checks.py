@@ -24,7 +24,7 @@ from train.shared import report
 from train.shared.figures import BLUE, GREY, ORANGE, STYLE, WIDTH
 from train.shared.losses import LossConfig
 from train.shared.optimizer import make_optimizer
-from train.shared.run import check_run, exit_on, start_run, to_json, write_json
+from train.shared.run import RunError, check_run, exit_on, start_run, to_json, write_json
 from train.shared.state import create_state
 from train.shared.step import make_train_step, means
 
@@ -157,7 +157,7 @@ def main() -> None:
     options = tyro.cli(
         Options, prog="python -m train.sanity_checks", config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     )
-    with exit_on(*classification.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         result = check(options)
     for name, verdict in result["checks"].items():
         print(f"{'passed' if verdict['passed'] else 'FAILED'}  {name}: {verdict['found']}")

@@ -27,29 +27,26 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax
-import matplotlib as mpl
-import numpy as np
 import optax
-import tyro
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 
 from train import classification, transfer
 from train.data.images import Split, stratified_split
 from train.shared import report
+from train.shared.evaluator import Evaluator
 from train.shared.feed import Advance, ShuffledOrder, resident, streaming
-from train.shared.figures import BLUE, GREEN, GREY, ORANGE, STYLE, WIDTH
 from train.shared.files import write_atomically
 from train.shared.losses import DistillationConfig, LossConfig
 from train.shared.mesh import check_batch_size, replicated
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
-from train.shared.run import FREE, check_run, exit_on, flatten, start_run, to_json, write_json
-from train.shared.space import Choices, Parameters, Space, Tpe, draw, expected_best, grid, importance, parse
+from train.shared.run import FREE, exit_on, flatten, to_json, write_json
+from train.shared.space import Choices, Parameters, Space, Tpe, Trial, draw, grid, importance, parse
 from train.shared.state import TrainState, create_state, ema, stack
 from train.shared.step import make_train_step
+from train.shared.training import read_options, run_training
+from train.sweep_figures import draw_importance, draw_searches, draw_trials
 
 MOST_PROGRAMS = 8  # kept compiled
 TRACED = ("learning_rate", "weight_decay")
@@ -66,11 +63,8 @@ FIXED = FREE | {
 }
 GROUPS = {"optimizer": OptimizerConfig, "loss": LossConfig, "distillation": DistillationConfig}
 """Groups of options that can be searched, by their names in the config; a rule in a group may have the same name."""
-COLORS = {"grid": ORANGE, "random": BLUE, "tpe": GREEN}
 
 Search = Literal["grid", "random", "tpe"]
-Trial = dict[str, Any]
-"""`search`, `number`, `parameters`, `score` (accuracy on the validation split), `loss` (None if not finite)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,7 +229,7 @@ class Objective:
         scores = [evaluator(variables, self._task.data.val)[0] for variables in members]
         return [(score["accuracy"], score["loss"]) for score in scores]
 
-    def _compile(self, config: classification.Config, count: int) -> tuple[int, Advance, classification.Evaluator]:
+    def _compile(self, config: classification.Config, count: int) -> tuple[int, Advance, Evaluator]:
         """Returns the steps of a trial, the function that runs them for `count` at once, and what scores each."""
         task, (model, _) = self._task, self._model(config)
         order = ShuffledOrder(len(self._subset), config.batch_size, config.seed)
@@ -249,7 +243,7 @@ class Objective:
         )
         state = self._initial_states([config] * count, steps)
         advance = self._feed(jax.vmap(train_step, (0, None)), order, state, steps)
-        return steps, advance, classification.Evaluator(model, task.preprocessing, task.evaluator.batch_size, task.mesh)
+        return steps, advance, Evaluator(model, task.preprocessing, task.evaluator.batch_size, task.mesh)
 
     def _feed(self, step: Callable, order: ShuffledOrder, state: TrainState, total: int) -> Advance:
         chosen, data = lambda number: self._subset[order(number)], self._task.data.train
@@ -343,28 +337,29 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
     return sorted(trials, key=lambda trial: (-trial["score"], loss(trial), trial["search"], trial["number"]))
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Searches as a config says, or goes on with its search; of a complete one it returns the result.
-
-    Returns:
-        The best trial, the command that trains it and the importance of each hyperparameter, as in `result.json`.
+def build(config: Config) -> Objective:
+    """Loads the data, and checks every trial that is known before the search begins.
 
     Raises:
-        ValueError: an option that cannot be.
-        RunError: the directory cannot be used; the message says what to do.
+        ValueError: an option that cannot be; the message names it.
     """
-    if result := check_run(config.directory, config):
-        print(f"{config.directory} is complete: give another --run-dir, or another --seed, to search anew")
-        return result
     space, objective = config.dimensions, Objective(config)
     if "tpe" in config.search:
         Tpe(space, config.training.seed)
     known = [planned(kind, space, config) for kind in config.search if kind != "tpe"]
     for point in itertools.chain(grid(space, 2), *known):
         objective.check(configure(config.training, point))
+    return objective
+
+
+def train(config: Config, objective: Objective) -> dict[str, Any]:
+    """Searches, or goes on with the search.
+
+    Returns:
+        The best trial, the command that trains it and the importance of each hyperparameter, as in `result.json`.
+    """
     score = lambda points: objective([configure(config.training, point) for point in points])
-    with start_run(config.directory, config):
-        return conclude(config, space, carry_out(config, space, score))
+    return conclude(config, carry_out(config, config.dimensions, score))
 
 
 def carry_out(config: Config, space: Space, score: Callable) -> list[Trial]:
@@ -381,8 +376,9 @@ def carry_out(config: Config, space: Space, score: Callable) -> list[Trial]:
     return trials
 
 
-def conclude(config: Config, space: Space, trials: list[Trial]) -> dict[str, Any]:
+def conclude(config: Config, trials: list[Trial]) -> dict[str, Any]:
     """Writes the report, and the result last."""
+    space = config.dimensions
     best = ranked(trials)[0]
     command = command_line(configure(config.training, best["parameters"]))
     shares = importances(space, trials)
@@ -418,67 +414,6 @@ def importances(space: Space, trials: Sequence[Trial]) -> dict[str, float]:
     }
 
 
-@mpl.rc_context(STYLE)
-def draw_importance(shares: dict[str, float]) -> Figure:
-    """Draws the share of each hyperparameter, the largest first."""
-    figure = Figure((WIDTH, 0.9 + 0.35 * len(shares)), layout="constrained")
-    axes = figure.subplots()
-    order = sorted(shares, key=shares.get)
-    bars = axes.barh([name.replace("_", " ") for name in order], [100 * shares[name] for name in order], color=BLUE)
-    axes.bar_label(bars, fmt="%.0f %%", padding=4, color=GREY)
-    axes.set(xlabel="share of the variance (%)", xlim=(0, 105))
-    axes.grid(axis="y", visible=False)
-    return figure
-
-
-@mpl.rc_context(STYLE)
-def draw_trials(space: Space, trials: Sequence[Trial]) -> Figure:
-    """Draws the score of every trial against each hyperparameter."""
-    columns = min(len(space), 3)
-    rows = math.ceil(len(space) / columns)
-    figure = Figure((WIDTH, 3.2 * rows), layout="constrained")
-    cells = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    for axes in cells[len(space) :]:
-        axes.set_axis_off()
-    for axes, (name, dimension) in zip(cells, space.items(), strict=False):
-        choices = [str(value) for value in dimension.values] if isinstance(dimension, Choices) else None
-        kinds = list(dict.fromkeys(trial["search"] for trial in trials))
-        for number, kind in enumerate(kinds):
-            found = [trial for trial in trials if trial["search"] == kind]
-            beside = 0.12 * (number - (len(kinds) - 1) / 2)
-            values = [trial["parameters"][name] for trial in found]
-            x = [choices.index(str(value)) + beside for value in values] if choices else values
-            y = [100 * trial["score"] for trial in found]
-            axes.scatter(x, y, color=COLORS[kind], s=20, alpha=0.8, label=kind)
-        if choices:
-            axes.set_xticks(range(len(choices)), choices)
-            axes.set_xlim(-0.5, len(choices) - 0.5)
-        elif dimension.log:
-            axes.set_xscale("log")
-        axes.set(xlabel=name.replace("_", " "))
-    for axes in cells[::columns]:
-        axes.set_ylabel("validation accuracy (%)")
-    cells[0].legend()
-    return figure
-
-
-@mpl.rc_context(STYLE)
-def draw_searches(trials: Sequence[Trial]) -> Figure:
-    """Draws the best score after so many trials: the expected one in any order, of TPE, which learns, its own."""
-    figure = Figure((WIDTH * 0.65, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for kind in dict.fromkeys(trial["search"] for trial in trials):
-        found = sorted((trial for trial in trials if trial["search"] == kind), key=lambda trial: trial["number"])
-        scores = [100 * trial["score"] for trial in found]
-        best = np.maximum.accumulate(scores) if kind == "tpe" else expected_best(scores)
-        label = f"{kind}, {'as tried' if kind == 'tpe' else 'expected'}: {best[-1]:.2f} of {len(scores)}"
-        axes.plot(range(1, len(scores) + 1), best, color=COLORS[kind], marker="o", label=label)
-    axes.set(xlabel="trials", ylabel="best validation accuracy (%)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="lower right")
-    return figure
-
-
 def show(config: Config, result: dict[str, Any]) -> None:
     """Prints all trials, the best first, and the command that trains it."""
     names = list(config.dimensions)
@@ -494,13 +429,15 @@ def show(config: Config, result: dict[str, Any]) -> None:
     print(f"best, on the whole training set:\n{result['command']}")
 
 
+def run(config: Config) -> dict[str, Any]:
+    """Searches as a config says, or goes on with its search (see `run_training`)."""
+    return run_training(config, build, train)
+
+
 def main() -> None:
     """Searches as the command line says."""
-    config = tyro.cli(
-        Config, prog="python -m train.sweep", config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    )
-    with exit_on(*classification.RUN_ERRORS, ValueError):
-        show(config, run(config))
+    config = read_options(Config, "sweep")
+    show(config, run_training(config, build, train, exit_on))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 import jaxvision as jv
 from jaxvision.rnn.language_model import LanguageModel
-from train.data.images import Preprocessing
+from train.data.images import ImageSet, Preprocessing
 from train.shared.run import RunError, read_json
 
 
@@ -60,6 +60,26 @@ def read_trained(run_dir: Path) -> TrainedClassifier:
     model = jv.create_model(name, num_classes=len(classes), in_channels=channels, dtype=dtype)
     variables = jv.load_weights(model, run_dir / "weights.safetensors")
     return TrainedClassifier(name, model, variables, preprocessing, classes, channels, size)
+
+
+def read_teacher(run_dir: Path | None, data: ImageSet, image_size: int) -> TrainedClassifier | None:
+    """Reads what a run has written that another is to learn from, if there is one, and checks that it knows the data.
+
+    Raises:
+        RunError: its run is not complete, or a file of it is damaged.
+        ValueError: it was trained on other classes or channels, or images of another size.
+    """
+    if run_dir is None:
+        return None
+    teacher = read_trained(run_dir)
+    for name, there, here in [
+        ("classes", tuple(teacher.classes), tuple(data.classes)),
+        ("channels", teacher.channels, data.shape[-1]),
+        ("image size", teacher.preprocessing.image_size, image_size),
+    ]:
+        if there != here:
+            raise ValueError(f"--teacher {run_dir} was trained with other {name}: {there}, the data has {here}")
+    return teacher
 
 
 @dataclasses.dataclass(frozen=True)

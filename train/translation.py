@@ -21,20 +21,17 @@ from jaxvision.ops.decoding import beam_search, greedy
 from jaxvision.rnn.seq2seq import Pairs, Seq2Seq
 from train.data.parallel import END, PAD, START, Corpus, Sentences, load_corpus
 from train.shared import figures, report
-from train.shared.checkpoint import CheckpointError, Checkpoints
+from train.shared.checkpoint import Checkpoints
 from train.shared.feed import ShuffledOrder, resident
-from train.shared.loop import NonFiniteLossError, fit
+from train.shared.loop import fit
 from train.shared.machine import machine
 from train.shared.mesh import PMAP_AXIS, Compilation, batch_sharding, check_batch_size, make_mesh
-from train.shared.metrics import MetricsLog, read_metrics
+from train.shared.metrics import Criterion, MetricsLog, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
 from train.shared.run import RunError, check_run, exit_on, read_json, start_run, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step, means
-
-RUN_ERRORS = (RunError, CheckpointError, NonFiniteLossError, OSError)
-"""What can end a run and says what to do."""
 
 SHOWN = 6  # sentences whose alignments are drawn
 
@@ -334,7 +331,7 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         bleu(["a"], [("a", "a")])  # fails here where it is not installed, and not after hours
     check_corpus(directory, describe(config, corpus))
     steps, begun = config.epochs * per_epoch, time.perf_counter()
-    checkpoints = Checkpoints(directory / "checkpoints", best="val/loss", lowest=True)
+    checkpoints = Checkpoints(directory / "checkpoints", Criterion("val/loss", lowest=True))
     start, state = checkpoints.restore_latest(experiment.state) or (0, experiment.state)
     sizes = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits.items())
     print(
@@ -451,7 +448,7 @@ def main() -> None:
     config = tyro.cli(
         Config, prog="python -m train.translation", config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     )
-    with exit_on(*RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         result = run(config)
     score = f", BLEU {result['bleu']:.2f}" if "bleu" in result else ""
     print(f"{result['split']}: exact {result['exact']:.2%}, greedy {result['exact_greedy']:.2%}{score}")

@@ -21,7 +21,7 @@ from train import classification
 from train.configs.scores import record
 from train.shared.losses import LossConfig
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import exit_on, read_json
+from train.shared.run import RunError, exit_on, read_json
 
 SCORES = Path(__file__).with_suffix(".json")
 
@@ -75,7 +75,7 @@ def main() -> None:
     """Trains what the command line names."""
     options = tyro.cli(Options, prog="python -m train.configs.cifar10", config=(tyro.conf.FlagCreatePairsOff,))
     kind = "short" if options.short else "paper"
-    with exit_on(*classification.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         for name in options.models:
             directory = Path("runs", f"cifar10-{kind}", f"{name}-{options.seed}")
             config = dataclasses.replace(

@@ -16,7 +16,7 @@ import tyro
 from train import classification
 from train.shared.losses import LossConfig
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import exit_on
+from train.shared.run import RunError, exit_on
 
 RECIPE = classification.Config(
     model="vit_tiny_patch4_32",
@@ -46,7 +46,7 @@ class Options:
 def main() -> None:
     """Trains it."""
     options = tyro.cli(Options, prog="python -m train.configs.cifar10_vit", config=(tyro.conf.FlagCreatePairsOff,))
-    with exit_on(*classification.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         accuracy = classification.run(dataclasses.replace(RECIPE, data_dir=options.data_dir, seed=options.seed))
         print(f"{RECIPE.model}: test accuracy {accuracy['test_accuracy']:.2%}")
 

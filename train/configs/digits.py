@@ -17,7 +17,7 @@ import jaxvision as jv
 from train import classification
 from train.configs.scores import record
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import exit_on, read_json
+from train.shared.run import RunError, exit_on, read_json
 
 SCORES = Path(__file__).with_name("digits.json")
 
@@ -75,7 +75,7 @@ def score(name: str, seeds: int) -> dict[str, Any]:
 def main() -> None:
     """Trains what the command line names."""
     options = tyro.cli(Options, prog="python -m train.configs.digits", config=(tyro.conf.FlagCreatePairsOff,))
-    with exit_on(*classification.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         for name in options.models or jv.list_models():
             found = score(name, options.seeds)
             print(f"{name}: test accuracy", *(f"{accuracy:.2%}" for accuracy in found["test_accuracy"]), flush=True)

@@ -15,7 +15,7 @@ import tyro
 
 from train import hidden_units, language_model
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import exit_on, read_json, write_json
+from train.shared.run import RunError, exit_on, read_json, write_json
 
 RECORD = Path(__file__).with_suffix(".json")
 
@@ -44,7 +44,7 @@ def main() -> None:
     options = tyro.cli(Options, prog="python -m train.configs.hidden_units", config=(tyro.conf.FlagCreatePairsOff,))
     run_dir = Path("runs", f"hidden_units-{options.seed}")
     found = run_dir / "hidden_units" / "found.json"
-    with exit_on(*language_model.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         result = language_model.run(dataclasses.replace(CONFIG, seed=options.seed, run_dir=run_dir))
         if not found.exists():
             hidden_units.show(run_dir, found.parent, hidden_units.MOST_CHARACTERS)

@@ -21,7 +21,7 @@ import jaxvision as jv
 from train import classification
 from train.shared.losses import LossConfig
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import exit_on
+from train.shared.run import RunError, exit_on
 
 SGD = OptimizerConfig(
     optimizer="sgd",
@@ -126,7 +126,7 @@ def configure(options: Options) -> classification.Config:
 def main() -> None:
     """Trains what the command line names."""
     options = tyro.cli(Options, prog="python -m train.configs.imagenet", config=(tyro.conf.FlagCreatePairsOff,))
-    with exit_on(*classification.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         accuracy = classification.run(configure(options))["test_accuracy"]
     print(f"{options.model}: test accuracy {accuracy:.2%}")
 

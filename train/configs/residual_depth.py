@@ -24,7 +24,7 @@ from train.shared.figures import BLUE, GREEN, ORANGE, STYLE, WIDTH
 from train.shared.losses import LossConfig
 from train.shared.metrics import Record, read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import exit_on
+from train.shared.run import RunError, exit_on
 
 DEPTHS = {8: BLUE, 20: GREEN, 56: ORANGE}
 CONFIG = classification.Config(
@@ -94,7 +94,7 @@ def draw(errors: Curves) -> Figure:
 def main() -> None:
     """Trains, draws and prints the errors at the end."""
     options = tyro.cli(Options, prog="python -m train.configs.residual_depth")
-    with exit_on(*classification.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         errors = measure(options)
     kept = RECORD if options.record else options.run_dir / RECORD.name
     save_curves(errors, kept)

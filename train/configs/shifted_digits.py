@@ -30,7 +30,7 @@ from train.data.images import LabelledImages
 from train.predict import Classifier
 from train.shared.figures import BLUE, GREEN, ORANGE, STYLE
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import exit_on
+from train.shared.run import RunError, exit_on
 
 MODELS = {"mlp": ORANGE, "lenet5": GREEN, "resnet8": BLUE}
 TITLES = {"mlp": "multilayer perceptron", "lenet5": "LeNet-5", "resnet8": "residual network, 8 layers"}
@@ -112,7 +112,7 @@ def draw(curves: Curves) -> Figure:
 def main() -> None:
     """Trains, draws and prints the accuracies."""
     options = tyro.cli(Options, prog="python -m train.configs.shifted_digits", config=(tyro.conf.FlagCreatePairsOff,))
-    with exit_on(*classification.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         curves = measure(options)
         kept = RECORD if options.record else options.run_dir / RECORD.name
         save_curves(curves, kept)

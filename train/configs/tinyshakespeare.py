@@ -16,7 +16,7 @@ import tyro
 
 from train import language_model
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import exit_on, read_json, write_json
+from train.shared.run import RunError, exit_on, read_json, write_json
 
 SCORE = Path(__file__).with_suffix(".json")
 
@@ -50,7 +50,7 @@ def main() -> None:
     options = tyro.cli(Options, prog="python -m train.configs.tinyshakespeare", config=(tyro.conf.FlagCreatePairsOff,))
     directory = Path("runs", f"tinyshakespeare-{options.seed}")
     config = dataclasses.replace(CONFIG, data_dir=options.data, seed=options.seed, run_dir=directory)
-    with exit_on(*language_model.RUN_ERRORS, ValueError):
+    with exit_on(RunError, ValueError, OSError):
         found = language_model.run(config)
         if options.record:
             write_json(SCORE, {"seed": options.seed, **found, **read_json(directory / "machine.json")})

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from train.data.images import Batch, Order, read_image
+from train.shared.run import RunError
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class ReadingConfig:
             raise ValueError(f"--max-bad-images must be from 0 to below 1, got {self.max_bad_images}")
 
 
-class BadImagesError(RuntimeError):
+class BadImagesError(RunError):
     """More images cannot be read than was allowed."""
 
 

@@ -19,12 +19,13 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from train.shared.run import write_json
+from train.shared.metrics import Criterion
+from train.shared.run import RunError, write_json
 
 logger = logging.getLogger(__name__)
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(RunError):
     """A checkpoint could not be written, or none can be read."""
 
 
@@ -34,27 +35,24 @@ class Checkpoints:
     Saving returns at once; the files are written while training goes on.
     """
 
-    def __init__(self, directory: Path, *, best: str, lowest: bool = False, write: bool = True):
+    def __init__(self, directory: Path, criterion: Criterion | None, *, write: bool = True):
         """Opens or creates the directory.
 
         Args:
             directory: of the checkpoints.
-            best: name of the metric whose highest value marks the checkpoint to keep beside the latest.
-            lowest: whether its lowest value does, as of a loss.
+            criterion: of the checkpoint to keep beside the latest; None for no other.
             write: whether this is the run itself, which clears away what a killed process left half written; False to
                 read beside a run that may go on.
         """
         self.directory = directory
-        self._score = lambda metrics: -metrics[best] if lowest else metrics[best]
-        policies = ocp.training.preservation_policies
-        keep = policies.AnyPreservationPolicy(
-            [
-                policies.LatestN(2),
-                policies.BestN(get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False),
-            ]
-        )
+        self._criterion, policies = criterion, ocp.training.preservation_policies
+        keep = [policies.LatestN(2)]
+        if criterion:
+            keep.append(policies.BestN(get_metric_fn=criterion.score, n=1, keep_checkpoints_without_metrics=False))
         self._checkpointer = ocp.training.Checkpointer(
-            directory.absolute(), preservation_policy=keep, cleanup_tmp_directories=write
+            directory.absolute(),
+            preservation_policy=policies.AnyPreservationPolicy(keep),
+            cleanup_tmp_directories=write,
         )
         self._writer = ThreadPoolExecutor(max_workers=1)
         self._pending: tuple[int, Future] | None = None
@@ -169,7 +167,7 @@ class Checkpoints:
         self._checkpointer.close()
 
     def _steps_by_score(self) -> list[int]:
-        scored = [(self._score(c.metrics), c.step) for c in self._checkpointer.checkpoints if c.metrics]
+        scored = [(self._criterion.score(c.metrics), c.step) for c in self._checkpointer.checkpoints if c.metrics]
         return [step for _, step in sorted(scored)]
 
     def _restore_first(self, steps: list[int], like: Any) -> tuple[int, Any] | None:

@@ -19,7 +19,7 @@ from train.shared.state import TrainState
 from train.shared.step import means
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(RunError):
     """The loss was not finite for too many steps in a row."""
 
 

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -18,6 +18,21 @@ from tensorboardX.proto.summary_pb2 import Summary
 from train.shared.files import write_atomically
 
 Record = dict[str, float]
+
+
+class Criterion(NamedTuple):
+    """What the best state of a run is chosen by: the highest value of a metric, or the lowest."""
+
+    metric: str
+    lowest: bool = False
+
+    def score(self, record: Record) -> float:
+        """Returns what is higher the better."""
+        return -record[self.metric] if self.lowest else record[self.metric]
+
+    def scores(self, records: Sequence[Record]) -> list[float]:
+        """Returns the scores of the records that have the metric."""
+        return [self.score(record) for record in records if self.metric in record]
 
 
 class MetricsLog:
@@ -79,12 +94,6 @@ def read_metrics(path: Path) -> list[Record]:
         ValueError: another line is damaged.
     """
     return [{name: math.nan if x is None else x for name, x in record.items()} for _, record in _lines(path)]
-
-
-def records_since_best(records: Sequence[Record], metric: str) -> int:
-    """Counts the records with a metric after the first that has its highest value; NaN is lower than any number."""
-    values = [-math.inf if math.isnan(value := record[metric]) else value for record in records if metric in record]
-    return len(values) - 1 - values.index(max(values)) if values else 0
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from optax import contrib
 
-from train.shared.plateau import with_scale
+from train.shared.state import TrainState
+
+SCALE = "step_size"  # its name in the optimizer's state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +34,7 @@ class OptimizerConfig:
     step_factor: float = 0.1
     """step: see `milestones`; plateau: what the learning rate is multiplied by at each."""
     plateau: int = 3
-    """plateau: evaluations in a row without a new best validation accuracy that make one."""
+    """plateau: evaluations in a row without a new best that make one."""
     power: float = 1.0
     """polynomial: exponent of the fall to zero."""
     weight_decay: float = 2e-2
@@ -115,15 +118,26 @@ SCHEDULES = {
     "cosine": _cosine,
     "polynomial": _polynomial,
     "onecycle": _onecycle,
-    "plateau": _constant,  # and divided by the run itself, see train/shared/plateau.py
+    "plateau": _constant,  # and divided as the run goes, see `set_scale`
 }
 
 
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Returns the update rule of a config, clipping first."""
     rule = _by_group(config, schedule) if config.group_rates else OPTIMIZERS[config.optimizer](config, schedule)
-    rule = with_scale(rule) if config.schedule == "plateau" else rule
+    if config.schedule == "plateau":
+        rule = optax.chain(rule, optax.inject_hyperparams(optax.scale)(1.0))
     return rule if config.clip_norm is None else optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+
+
+def set_scale(state: TrainState, scale: float) -> TrainState:
+    """Returns a state of `--schedule plateau` with another factor of its updates, laid out on the devices as it was.
+
+    The factor, 1 at first, is part of the optimizer's state, and so of every checkpoint.
+    """
+    old = optax.tree.get(state.opt_state, SCALE)
+    new = jax.device_put(jnp.full(old.shape, scale, old.dtype), old.sharding)
+    return state.replace(opt_state=optax.tree.set(state.opt_state, **{SCALE: new}))
 
 
 def group_factors(config: OptimizerConfig) -> dict[str, float]:

@@ -1,30 +1,7 @@
-"""Division of the learning rate where a metric no longer rises, as AlexNet's paper did by hand.
-
-The scale that updates are multiplied by is part of the optimizer's state, and so of every checkpoint.
-"""
+"""Where a metric no longer rises: the learning rate is divided, as AlexNet's paper did by hand, or the run ends."""
 
 import math
-from collections.abc import Iterable
-
-import jax
-import jax.numpy as jnp
-import optax
-
-from train.shared.state import TrainState
-
-SCALE = "step_size"  # its name in the optimizer's state
-
-
-def with_scale(rule: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Returns the rule with a scale in its state, 1 at first, that its updates are multiplied by."""
-    return optax.chain(rule, optax.inject_hyperparams(optax.scale)(1.0))
-
-
-def set_scale(state: TrainState, scale: float) -> TrainState:
-    """Returns the state with another scale, laid out on the devices as it was."""
-    old = optax.tree.get(state.opt_state, SCALE)
-    new = jax.device_put(jnp.full(old.shape, scale, old.dtype), old.sharding)
-    return state.replace(opt_state=optax.tree.set(state.opt_state, **{SCALE: new}))
+from collections.abc import Iterable, Sequence
 
 
 def plateaus(values: Iterable[float], patience: int) -> int:
@@ -42,3 +19,9 @@ def plateaus(values: Iterable[float], patience: int) -> int:
         if since == patience:
             since, count = 0, count + 1
     return count
+
+
+def since_best(values: Sequence[float]) -> int:
+    """Counts the values after the first that is highest; NaN is lower than any number."""
+    values = [-math.inf if math.isnan(value) else value for value in values]
+    return len(values) - 1 - values.index(max(values)) if values else 0

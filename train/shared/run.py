@@ -30,7 +30,7 @@ HALF_STARTED = {".lock", "config.json.tmp"}
 
 
 class RunError(RuntimeError):
-    """A run directory cannot be used as asked; the message says what to do."""
+    """A run cannot be begun, or gone on with, as asked; the message says what to do."""
 
 
 def check_run(directory: Path, config: Any) -> dict[str, Any] | None:

@@ -13,6 +13,8 @@ import numpy as np
 
 Value = float | int | str
 Parameters = dict[str, Value]
+Trial = dict[str, Any]
+"""`search`, `number`, `parameters`, `score` (accuracy on the validation split), `loss` (None if not finite)."""
 MOST_BINS = 5
 
 
