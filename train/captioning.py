@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 
 import jaxvision as jv
 from jaxvision.initialize import abstract_variables
@@ -23,26 +22,24 @@ from jaxvision.rnn.captioner import CaptionedImages, Captioner
 from train import transfer
 from train.captioner import Batch, Writer, batches, create_captioner, create_classifier, forced
 from train.data.captions import CaptionedSplit, CaptionSet, framed, load_captions
-from train.data.image_files import BadImagesError, ReadingConfig
-from train.data.images import Preprocessing, Split
+from train.data.image_files import FileSplit, ReadingConfig
+from train.data.images import SPLITS, Preprocessing, Split
 from train.data.parallel import PAD
 from train.shared import caption_figures, figures, report
-from train.shared.checkpoint import CheckpointError
 from train.shared.cider import cider
+from train.shared.config import TrainingConfig
 from train.shared.feed import ShuffledOrder, resident, streaming
-from train.shared.loop import NonFiniteLossError
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
-from train.shared.metrics import read_metrics
+from train.shared.metrics import Criterion, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from train.shared.run import RunError, check_run, exit_on, start_run, to_json, write_json
+from train.shared.run import RunError, exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step
+from train.shared.training import read_options, run_training, train_to_best
 from train.transfer import TransferConfig
-from train.translation import scores
+from train.translation import check_corpus, scores
 
-RUN_ERRORS = (RunError, CheckpointError, NonFiniteLossError, BadImagesError, OSError)
-"""What can end a run and says what to do."""
-
+CRITERION = Criterion("val/loss", lowest=True)
 SHOWN, LOOKS = 12, 4  # images that are drawn with their captions, and with where the decoder looked
 
 
@@ -54,7 +51,7 @@ class Config(TrainingConfig):
     """Images: scenes of digits (needs no files), or coco, photographs and captions in COCO's layout."""
     data_dir: Path | None = None
     """coco: the directory of annotations, train2017 and val2017."""
-    image_size: int = 32
+    image_size: int = 24
     """Height and width of the images that the model sees."""
     max_words: int = 10_000
     """Words of the vocabulary, the most frequent; others are unknown."""
@@ -86,11 +83,11 @@ class Config(TrainingConfig):
     """Beams of the search that the final score is of."""
     length_penalty: float = 0.0
     """Exponent of the length that the scores of the search are divided by."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Images per step, over all devices, each with all of its captions."""
-    epochs: int = 10
+    epochs: int = 16
     """Passes over the training images."""
-    evaluate_every: int = 1
+    evaluate_every: int = 2
     """Epochs between evaluations on the validation split, each followed by a checkpoint."""
     reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
     """Options of reading image files."""
@@ -106,25 +103,19 @@ class Config(TrainingConfig):
             ValueError: an option outside its range.
         """
         super().__post_init__()
-        for name in ("image_size", "max_words", "max_length", "hidden", "num_layers", "embedding", "beams"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
-        for name in ("coverage", "length_penalty"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {getattr(self, name)}")
+        self.check_least(1, "image_size", "max_words", "max_length", "hidden", "num_layers", "embedding", "beams")
+        self.check_least(0, "coverage", "length_penalty")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
         if self.coverage and self.conditioning != "attention":
             raise ValueError(f"--coverage is of attention, --conditioning {self.conditioning} has none")
         if self.frozen and self.weights is None:
             raise ValueError("--frozen leaves the network as its --weights have it, which are not given")
-        if self.optimizer.schedule == "plateau":
-            raise ValueError("--schedule plateau follows an accuracy; a captioner is kept by its loss")
 
     @property
-    def directory(self) -> Path:
-        """The directory of the run."""
-        return self.run_dir or Path("runs", f"captioning-{self.conditioning}-{self.data}-{self.seed}")
+    def name(self) -> str:
+        """What is trained, on what, and the seed."""
+        return f"captioning-{self.conditioning}-{self.data}-{self.seed}"
 
 
 def make_loss_fn(model: Captioner, preprocessing: Preprocessing, coverage: float = 0.0) -> Callable:
@@ -320,7 +311,26 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
             installed.
         CheckpointError, NonFiniteLossError, BadImagesError: see `fit` and `FileSplit`.
     """
-    TRAIN
+    data = experiment.data
+    if config.data == "coco":
+        bleu(["a"], [["a"]])  # fails here where it is not installed, and not after hours
+    if isinstance(data.train.images, FileSplit):
+        data.train.images.bad.list_in(config.directory / "bad_images.txt")
+    check_corpus(config.directory, describe(config, data))
+    sizes = ", ".join(f"{name} {len(getattr(data, name)):,}" for name in SPLITS)
+    best, state = train_to_best(
+        config,
+        experiment.state,
+        experiment.advance,
+        steps_per_epoch=experiment.order.steps_per_epoch,
+        evaluate=experiment.evaluate,
+        schedule=experiment.schedule,
+        criterion=CRITERION,
+        label=config.conditioning,
+        about=f"images: {sizes}; {len(data.vocabulary.tokens):,} tokens; ",
+        unit="tokens",
+    )
+    return conclude(config, experiment, state.variables, best)
 
 
 def conclude(config: Config, experiment: Experiment, variables: Any, step: int) -> dict[str, Any]:
@@ -385,27 +395,13 @@ def map_shape(experiment: Experiment, images: np.ndarray) -> tuple[int, int] | N
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Trains as a config says, or goes on with its run; of a complete run it returns the result (see `train`).
-
-    Raises:
-        ValueError, OSError, RunError: see `build`.
-        RunError, CheckpointError, NonFiniteLossError, BadImagesError: see `train`.
-    """
-    if result := check_run(config.directory, config):
-        print(f"{config.directory} is complete: give another --run-dir, or another --seed, to train anew")
-        return result
-    experiment = build(config)
-    with start_run(config.directory, config):
-        return train(config, experiment)
+    """Trains as a config says, or goes on with its run (see `run_training`)."""
+    return run_training(config, build, train)
 
 
 def main() -> None:
     """Trains as the command line says."""
-    config = tyro.cli(
-        Config, prog="python -m train.captioning", config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    )
-    with exit_on(*RUN_ERRORS, ValueError):
-        result = run(config)
+    result = run_training(read_options(Config, "captioning"), build, train, exit_on)
     score = f", BLEU {result['bleu']:.2f}" if "bleu" in result else ""
     print(f"test: CIDEr-D {result['cider']:.3f}, exact {result['exact']:.2%}{score}")
 

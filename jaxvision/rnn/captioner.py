@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxvision.layers.attention import Alignment, Memory
-from jaxvision.layers.initializers import torch_kernel
 from jaxvision.layers.recurrent import Recurrent, State
 from jaxvision.rnn.language_model import CELLS
 
@@ -49,7 +48,7 @@ class Decoder(nn.Module):
 
     def setup(self):
         """Makes the layers."""
-        cells, linear = self.recurrent, partial(nn.Dense, dtype=self.dtype, kernel_init=torch_kernel)
+        cells, linear = self.recurrent, partial(nn.Dense, dtype=self.dtype)
         normal = nn.initializers.normal(1.0)
         self.embed = nn.Embed(self.vocabulary_size, self.embedding, dtype=self.dtype, embedding_init=normal)
         if self.conditioning == "attention":

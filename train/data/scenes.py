@@ -14,9 +14,9 @@ from train.data import digits
 from train.data.images import Split, resize
 
 SIZES = {"train": 8_000, "val": 500, "test": 1_000}
-SCENE, SLOT = 32, 16  # pixels
-SMALL, LARGE = (8, 9), (13, 15)  # height and width of a digit, from and to
-ALONE = 1 / 3  # share of the scenes with one group
+SCENE, SLOT = 24, 12  # pixels
+SMALL, LARGE = (8, 8), (11, 12)  # height and width of a digit, from and to
+ALONE = 0.2  # share of the scenes with one group
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 RELATIONS = {("left of", "right of"): 1, ("above", "below"): 0}  # and the axis of the image that they are about
 
