@@ -81,11 +81,11 @@ def coco(directory, **captions):
     return directory
 
 
-def load(directory, **options):
-    return load_captions("coco", directory, 8, **{"max_words": 100, "max_length": 4, "reading": READING, **options})
+def load(directory):
+    return load_captions("coco", directory, 8, ReadingConfig(workers=0), **LIMITS)
 
 
-READING = ReadingConfig(workers=0)
+LIMITS = {"min_count": 5, "max_words": 100, "max_length": 4}
 MANY = [[f"A Man, riding no. {n}.", "two", "x", "y", "z", "w"][: 6 if n == 3 else 1] for n in range(20)]
 FEW = [["a dog", "A dog runs and runs and runs!"], ["a man"]]
 
@@ -135,7 +135,7 @@ def test_damaged_captions(tmp_path, content, message):
 ])  # fmt: skip
 def test_data_that_cannot_be(name, directory, size, message):
     with pytest.raises(ValueError, match=message):
-        load_captions(name, directory, size, 10, 10, READING)
+        load_captions(name, directory, size, ReadingConfig(), **LIMITS)
 
 
 def test_too_few_photographs_to_hold_some_out(tmp_path):

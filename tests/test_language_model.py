@@ -281,6 +281,7 @@ def test_a_run_is_not_gone_on_with_on_another_text(whole, tmp_path):
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"hidden": 0}, "--hidden must be 1 or more, got 0"),
+    ({"train_characters": 0}, "--train-characters must be 1 or more, got 0"),
     ({"embedding": -1}, "--embedding must be 0 or more, got -1"),
     ({"dropout": 1.0}, "--dropout must be from 0 to below 1, got 1.0"),
     ({"optimizer": OptimizerConfig(accumulate=2)}, "--accumulate must be 1"),
@@ -288,6 +289,17 @@ def test_a_run_is_not_gone_on_with_on_another_text(whole, tmp_path):
 def test_options_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):
         Config(**options)
+
+
+def test_a_part_of_the_training_text(tmp_path):
+    asked = config(tmp_path, train_characters=200)
+    experiment = language_model.build(asked)
+    whole = language_model.load_text("text", asked.data_dir, 0)
+    np.testing.assert_array_equal(experiment.streams.chunks.ravel()[:9], whole.train[:9])
+    assert experiment.streams.steps_per_epoch == 199 // (4 * 8)
+    assert len(experiment.text.val) == len(whole.val)
+    with pytest.raises(ValueError, match="--train-characters 1000: the training part has 576"):
+        language_model.build(config(tmp_path, train_characters=1000))
 
 
 def test_a_text_too_short_is_refused_before_anything_is_written(tmp_path):

@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 
 import jaxvision as jv
 from jaxvision.layers import GRU, LSTM, RNN
+from jaxvision.layers.recurrent import scan_module
 from jaxvision.ops.arithmetic import multiply_adds
 from jaxvision.weights import WeightsError, from_foreign, to_foreign
 from tests.reference import recurrent_cases as cases
@@ -205,3 +206,28 @@ def test_multiply_adds():
 def test_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         LSTM(4).init(jax.random.key(0), *arguments, train=False)
+
+
+def test_a_module_is_run_over_time_by_a_step_of_its_own():
+    """That of a sum that forgets, with the same weights and other draws at every step."""
+    inputs = RANDOM.randn(2, 5, 3)
+
+    class Sums(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            layer = nn.Dense(3, use_bias=False, param_dtype=jnp.float64, name="layer")
+
+            def step(layer, carry, x):
+                total = layer(carry) + x
+                return total, (total, jax.random.normal(layer.make_rng("noise"), (2,)))
+
+            return scan_module(step, layer, jnp.zeros_like(x[:, 0]), x)
+
+    key = jax.random.key(0)
+    (last, (outputs, noise)), variables = Sums().init_with_output({"params": key, "noise": key}, inputs)
+    kernel, expected = np.asarray(variables["params"]["layer"]["kernel"]), np.zeros((2, 3))
+    for step in range(5):
+        expected = expected @ kernel + inputs[:, step]
+        assert_close(outputs[:, step], expected)
+    assert_close(last, expected)
+    assert len(np.unique(noise)) == 2 * 5

@@ -18,10 +18,10 @@ from jaxvision.ops.decoding import beam_search, greedy
 from jaxvision.rnn.captioner import CaptionedImages, Captioner
 from train.data.captions import CaptionedSplit
 from train.data.images import Order, Preprocessing
-from train.data.parallel import END, START
+from train.data.parallel import END, PAD, START, UNKNOWN
 from train.shared.mesh import batch_sharding
 from train.shared.step import means
-from train.translation import scores
+from train.translator import scores
 
 
 class Batch(NamedTuple):
@@ -57,7 +57,11 @@ class Writer:
 
         def write(variables, images, search):
             memory, state = model.apply(variables, preprocessing(images), train=False, method="encode")
-            step = lambda tokens, state: model.apply(variables, tokens, state, memory, method="step")
+
+            def step(tokens, state):
+                logits, state = model.apply(variables, tokens, state, memory, method="step")
+                return logits.at[:, jnp.array([PAD, START, UNKNOWN])].set(-jnp.inf), state  # they stand for no word
+
             return search(step, state, jnp.full(len(images), START), max_length=max_length, end=END)
 
         def by_beams(variables, images, beams, length_penalty):

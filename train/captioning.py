@@ -4,7 +4,6 @@ Shapes: B images, R captions of an image, T tokens, S places of the feature map,
 """
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,12 +31,14 @@ from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
 from train.shared.metrics import Criterion, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from train.shared.run import RunError, exit_on, to_json, write_json
+from train.shared.run import exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step
+from train.shared.text_scores import bleu_of_any, exact_of_any
 from train.shared.training import read_options, run_training, train_to_best
 from train.transfer import TransferConfig
-from train.translation import check_corpus, scores
+from train.translation import check_corpus
+from train.translator import scores
 
 CRITERION = Criterion("val/loss", lowest=True)
 SHOWN, LOOKS = 12, 4  # images that are drawn with their captions, and with where the decoder looked
@@ -53,8 +54,10 @@ class Config(TrainingConfig):
     """coco: the directory of annotations, train2017 and val2017."""
     image_size: int = 24
     """Height and width of the images that the model sees."""
+    min_count: int = 5
+    """How often the training captions have a word, at the least; others are unknown."""
     max_words: int = 10_000
-    """Words of the vocabulary, the most frequent; others are unknown."""
+    """Words of the vocabulary at most, the most frequent; others are unknown."""
     max_length: int = 30
     """Words of a caption that are learnt; what follows is cut off."""
     model: str = "resnet8"
@@ -103,7 +106,9 @@ class Config(TrainingConfig):
             ValueError: an option outside its range.
         """
         super().__post_init__()
-        self.check_least(1, "image_size", "max_words", "max_length", "hidden", "num_layers", "embedding", "beams")
+        self.check_least(
+            1, "image_size", "min_count", "max_words", "max_length", "hidden", "num_layers", "embedding", "beams"
+        )
         self.check_least(0, "coverage", "length_penalty")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
@@ -155,25 +160,6 @@ def uncovered(shares: jax.Array, targets: jax.Array) -> jax.Array:  # [B R, T, S
     return jnp.square(missing).sum()
 
 
-def exact(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Returns the share of captions that are, word for word, what somebody says of the image."""
-    return float(np.mean([said in several for said, several in zip(written, references, strict=True)]))
-
-
-def bleu(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Returns sacreBLEU's score of captions, 0 to 100.
-
-    Raises:
-        RunError: sacrebleu is not installed.
-    """
-    try:
-        import sacrebleu
-    except ModuleNotFoundError as error:
-        raise RunError('BLEU is measured by sacrebleu: pip install -e ".[captioning]"') from error
-    streams = itertools.zip_longest(*references)  # the first of each image, the second, and None where there is none
-    return sacrebleu.corpus_bleu(list(written), [list(stream) for stream in streams]).score
-
-
 @dataclasses.dataclass
 class Experiment:
     """What a config stands for: data, model, step and state, laid out on devices, nothing run yet."""
@@ -198,7 +184,7 @@ class Experiment:
         """Returns what is measured along a run, on the validation split."""
         said = self.write(state.variables, self.data.val)
         measured = self.writer.measure(state.variables, self.data.val)
-        return {**measured, "exact": exact(*said), "cider": cider(*said)}
+        return {**measured, "exact": exact_of_any(*said), "cider": cider(*said)}
 
 
 def build(config: Config) -> Experiment:
@@ -211,9 +197,8 @@ def build(config: Config) -> Experiment:
     """
     mesh = make_mesh(config.devices, config.fsdp)
     check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
-    data = load_captions(
-        config.data, config.data_dir, config.image_size, config.max_words, config.max_length, config.reading
-    )
+    words = {name: getattr(config, name) for name in ("min_count", "max_words", "max_length")}
+    data = load_captions(config.data, config.data_dir, config.image_size, config.reading, **words)
     about = describe(config, data)
     model, preprocessing = create_captioner(about["model"]), Preprocessing(**about["preprocessing"])
     check_images(config, model, data)
@@ -313,7 +298,7 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
     """
     data = experiment.data
     if config.data == "coco":
-        bleu(["a"], [["a"]])  # fails here where it is not installed, and not after hours
+        bleu_of_any(["a"], [["a"]])  # fails here where it is not installed, and not after hours
     if isinstance(data.train.images, FileSplit):
         data.train.images.bad.list_in(config.directory / "bad_images.txt")
     check_corpus(config.directory, describe(config, data))
@@ -339,7 +324,7 @@ def conclude(config: Config, experiment: Experiment, variables: Any, step: int) 
     measured = experiment.writer.measure(variables, test)
     likeliest = experiment.write(variables, test)
     searched = experiment.write(variables, test, config.beams, config.length_penalty)
-    metrics = {"exact": exact, "cider": cider} | ({"bleu": bleu} if config.data == "coco" else {})
+    metrics = {"exact": exact_of_any, "cider": cider} | ({"bleu": bleu_of_any} if config.data == "coco" else {})
     result = {"step": step, "loss": measured["loss"], "accuracy": measured["accuracy"]}
     result |= {name: metric(*searched) for name, metric in metrics.items()}
     result |= {f"{name}_greedy": metric(*likeliest) for name, metric in metrics.items()}

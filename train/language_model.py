@@ -47,6 +47,8 @@ class Config(TrainingConfig):
     """text: a file, or a directory whose .txt files are read."""
     max_characters: int = 1_000_000
     """python: most characters to read, in whole modules."""
+    train_characters: int | None = None
+    """Characters of the training part to train on, the first; None for all."""
     cell: Literal["rnn", "lstm", "gru"] = "lstm"
     """Recurrent cell."""
     hidden: int = 128
@@ -77,6 +79,8 @@ class Config(TrainingConfig):
         super().__post_init__()
         self.check_least(1, "max_characters", "hidden", "num_layers", "chunk")
         self.check_least(0, "embedding")
+        if self.train_characters is not None:
+            self.check_least(1, "train_characters")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
         if self.optimizer.accumulate > 1:
@@ -213,7 +217,9 @@ def build(config: Config) -> Experiment:
     text = load_text(config.data, config.data_dir, config.max_characters)
     if len(text.val) < 2:
         raise ValueError(f"the validation part has {len(text.val)} character(s), 2 are needed: give a longer text")
-    streams = Streams(text.train, config.batch_size, config.chunk)
+    if (config.train_characters or 0) > len(text.train):
+        raise ValueError(f"--train-characters {config.train_characters}: the training part has {len(text.train):,}")
+    streams = Streams(text.train[: config.train_characters], config.batch_size, config.chunk)
     model = create_language_model(describe(config, text)["model"])
     schedule = make_schedule(config.optimizer, config.epochs * streams.steps_per_epoch)
     optimizer, decay = make_optimizer(config.optimizer, schedule), config.optimizer.ema

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 
 import jaxvision as jv
 from jaxvision.rnn.language_model import LanguageModel
+from jaxvision.rnn.seq2seq import Seq2Seq
 from train.data.images import ImageSet, Preprocessing
+from train.data.parallel import Vocabulary
 from train.shared.run import RunError, read_json
 
 
@@ -113,6 +115,50 @@ def read_language_model(run_dir: Path) -> TrainedLanguageModel:
 def create_language_model(fields: dict[str, Any]) -> LanguageModel:
     """Makes a language model of its fields as `model.json` has them."""
     return LanguageModel(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedTranslator:
+    """A translator with its weights, and what its tokens stand for.
+
+    Attributes:
+        model: the module.
+        params: its best parameters.
+        source, target: the vocabularies.
+        longest_source: tokens of the longest sentence that it learnt from.
+        longest_target: tokens of the longest translation that it learnt, the end included.
+    """
+
+    model: Seq2Seq
+    params: Any
+    source: Vocabulary
+    target: Vocabulary
+    longest_source: int
+    longest_target: int
+
+
+def read_translator(run_dir: Path) -> TrainedTranslator:
+    """Reads what a complete run of `train.translation` has written.
+
+    Raises:
+        RunError: the run is not complete, or is of another kind, or a file of it is damaged.
+    """
+    about = _about(run_dir)
+    try:
+        source, target = (
+            Vocabulary(**{**about[side], "tokens": tuple(about[side]["tokens"])}) for side in ("source", "target")
+        )
+        longest = about["longest_source"], about["longest_target"]
+    except KeyError as error:
+        raise RunError(f"{run_dir} holds no translator (its model.json has no {error.args[0]})") from error
+    model = create_translator(about["model"])
+    params = jv.load_weights(model, run_dir / "weights.safetensors")["params"]
+    return TrainedTranslator(model, params, source, target, *longest)
+
+
+def create_translator(fields: dict[str, Any]) -> Seq2Seq:
+    """Makes a translator of its fields as `model.json` has them."""
+    return Seq2Seq(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
 
 
 def _about(run_dir: Path) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxvision.layers.attention import Alignment, Memory
-from jaxvision.layers.recurrent import Recurrent, State
+from jaxvision.layers.cells import State
+from jaxvision.layers.recurrent import Recurrent, scan_module
 from jaxvision.rnn.language_model import CELLS
 
 CONDITIONING = ("start", "every", "attention")
@@ -201,9 +202,7 @@ class Captioner(nn.Module):
                 output, weights, state = decoder.look(embedded, state, memory, train=train)
                 return state, (output, weights)
 
-            rngs = {"params": False, "dropout": True}
-            over_time = nn.scan(look, variable_broadcast="params", split_rngs=rngs, in_axes=1, out_axes=1)
-            _, (outputs, weights) = over_time(self.decoder, state, embedded)
+            _, (outputs, weights) = scan_module(look, self.decoder, state, embedded)
         else:
             outputs, _ = self.decoder.read(embedded, state, memory, train=train)
         return self.decoder.logits(outputs, embedded, train=train), weights

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxvision.layers.attention import Alignment, Memory
+from jaxvision.layers.cells import State
 from jaxvision.layers.initializers import torch_linear
-from jaxvision.layers.recurrent import GRU, LSTM, Recurrent, State
+from jaxvision.layers.recurrent import GRU, LSTM, Recurrent, scan_module
 
 CELLS = {"lstm": LSTM, "gru": GRU}
 ATTENTION = ("none", "additive", "multiplicative", "dot")
@@ -216,11 +217,9 @@ class Seq2Seq(nn.Module):
                 said = jax.random.categorical(decoder.make_rng("sampling"), logits).astype(said.dtype)
             return (state, said), (output, weights)
 
-        rngs = {"params": False, "dropout": True, "sampling": True}
-        over_time = nn.scan(write, variable_broadcast="params", split_rngs=rngs, in_axes=1, out_axes=1)
         # Embeddings and logits of all steps at once: so the gradients of the vocabulary's weights are one product each.
         embedded = self.decoder.embedded(pairs.target, train=train)
-        _, (outputs, weights) = over_time(self.decoder, (state, pairs.target[:, 0]), embedded)
+        _, (outputs, weights) = scan_module(write, self.decoder, (state, pairs.target[:, 0]), embedded)
         return self.decoder.logits(outputs, train=train), weights
 
     def __call__(self, pairs: Pairs, *, sampling: float | jax.Array | None = None, train: bool) -> jax.Array:

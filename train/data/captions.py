@@ -66,7 +66,14 @@ class CaptionSet:
 
 
 def load_captions(
-    name: str, directory: Path | None, image_size: int, max_words: int, max_length: int, reading: ReadingConfig
+    name: str,
+    directory: Path | None,
+    image_size: int,
+    reading: ReadingConfig,
+    *,
+    min_count: int,
+    max_words: int,
+    max_length: int,
 ) -> CaptionSet:
     """Loads images with captions.
 
@@ -74,9 +81,10 @@ def load_captions(
         name: "scenes" or "coco".
         directory: of COCO's files.
         image_size: height and width that images are resized to.
-        max_words: words of the vocabulary, the most frequent; others are unknown.
-        max_length: words of a caption that are learnt; what follows is cut off.
         reading: how image files are read.
+        min_count: how often the training captions have a word, at the least; others are unknown.
+        max_words: words of the vocabulary at most, the most frequent.
+        max_length: words of a caption that are learnt; what follows is cut off.
 
     Raises:
         ValueError: no set has that name, or a file is not as it should be; the message names it.
@@ -91,14 +99,15 @@ def load_captions(
     if name == "scenes" and image_size != scenes.SCENE:
         raise ValueError(f"--data scenes is of {scenes.SCENE}x{scenes.SCENE} pixels, got --image-size {image_size}")
     parts = scenes.generate(SCENES_SEED) if name == "scenes" else load_coco(directory, image_size, reading)
-    return _encoded(parts, max_words, max_length)
+    texts = [caption for captions in parts["train"][1] for caption in captions]
+    words = vocabulary(texts, words=True, min_count=min_count, limit=max_words)
+    return _encoded(parts, words, max_length)
 
 
 def _encoded(
-    parts: Mapping[str, tuple[LabelledImages, Sequence[Sequence[str]]]], max_words: int, max_length: int
+    parts: Mapping[str, tuple[LabelledImages, Sequence[Sequence[str]]]], words: Vocabulary, max_length: int
 ) -> CaptionSet:
     texts = {name: captions for name, (_, captions) in parts.items()}
-    words = vocabulary([caption for captions in texts["train"] for caption in captions], words=True, limit=max_words)
     splits = {
         name: CaptionedSplit(images, captions, _tokens(captions, words, max_length))
         for name, (images, captions) in parts.items()
