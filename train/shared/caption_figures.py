@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from train.shared.figures import INK, ORANGE, STYLE, WIDTH
 
-COLUMNS = 4
-LETTERS = 34  # of a line of a caption
+COLUMNS = 6
+LETTERS = 24  # of a line of a caption
 MOST_WORDS = 12
 
 
@@ -24,13 +24,14 @@ def captioned_images(
 ) -> Figure:  # [N, H, W, C]
     """Draws images, above each what a model says of it, and below what people say where that is something else."""
     rows = math.ceil(len(images) / COLUMNS)
-    figure = Figure((WIDTH, 3.4 * rows), layout="constrained")
+    figure = Figure((WIDTH, 2.5 * rows), layout="constrained")
     cells = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes in cells:
         axes.set_axis_off()
     for axes, image, said, right in zip(cells, images, written, references, strict=False):
         _show(axes, image)
-        axes.set_title(textwrap.fill(said, LETTERS), color=INK if said in right else ORANGE, loc="center", fontsize=9)
+        color = INK if said in right else ORANGE
+        axes.set_title(textwrap.fill(said, LETTERS), color=color, loc="center", fontsize=8.5, fontweight="normal")
         if said not in right:
             text = textwrap.fill(right[0], LETTERS)
             axes.text(0.5, -0.03, text, transform=axes.transAxes, ha="center", va="top", fontsize=8)
