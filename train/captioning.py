@@ -330,23 +330,26 @@ def conclude(config: Config, experiment: Experiment, variables: Any, step: int) 
     result |= {f"{name}_greedy": metric(*likeliest) for name, metric in metrics.items()}
     jv.save_weights(experiment.model, variables, directory / "weights.safetensors", overwrite=True)
     records = read_metrics(directory / "metrics.jsonl")
-    shown = {
-        "test CIDEr-D": f"{result['cider']:.3f}",
-        "test exact": f"{result['exact']:.2%}",
-        **({"test BLEU": f"{result['bleu']:.2f}"} if "bleu" in result else {}),
-        "nats per token": f"{result['loss']:.4f}",
-        "best step": f"{step:,} of {config.epochs * experiment.order.steps_per_epoch:,}",
-    }
     report.write_report(
         directory,
         title=f"{config.model}, {config.cell.upper()} of {config.hidden}: {config.conditioning}, {config.data}",
-        summary=shown,
+        summary={
+            "test": headline(result),
+            "nats per token": f"{result['loss']:.4f}",
+            "best step": f"{step:,} of {config.epochs * experiment.order.steps_per_epoch:,}",
+        },
         config=to_json(config),
         records=records,
         figures={"Learning curves": figures.learning_curves(records), **draw(experiment, variables, searched[0])},
     )
     write_json(directory / "result.json", result)
     return result
+
+
+def headline(result: dict[str, Any]) -> str:
+    """Returns the scores of a result: by beam search, and of the likeliest words."""
+    bleu_of = f", BLEU {result['bleu']:.2f}" if "bleu" in result else ""
+    return f"CIDEr-D {result['cider']:.3f}{bleu_of}, exact {result['exact']:.2%}, greedy {result['exact_greedy']:.2%}"
 
 
 def draw(experiment: Experiment, variables: Any, written: Sequence[str]) -> dict[str, Any]:
@@ -387,8 +390,7 @@ def run(config: Config) -> dict[str, Any]:
 def main() -> None:
     """Trains as the command line says."""
     result = run_training(read_options(Config, "captioning"), build, train, exit_on)
-    score = f", BLEU {result['bleu']:.2f}" if "bleu" in result else ""
-    print(f"test: CIDEr-D {result['cider']:.3f}, exact {result['exact']:.2%}{score}")
+    print(headline(result))
 
 
 if __name__ == "__main__":
