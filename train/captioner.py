@@ -12,10 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxvision as jv
-from jaxvision.classifier import Classifier
 from jaxvision.ops.decoding import beam_search, greedy
 from jaxvision.rnn.captioner import CaptionedImages, Captioner
+from train.backbone import create_classifier
 from train.data.captions import CaptionedSplit
 from train.data.images import Order, Preprocessing
 from train.data.parallel import END, PAD, START, UNKNOWN
@@ -105,11 +104,6 @@ def batches(split: CaptionedSplit, order: Order, start: int, stop: int) -> Itera
     """Yields the batches of the steps from `start` to before `stop`, and the places [B] of their captions."""
     for batch in split.images.batches(order, start, stop):
         yield Batch(batch["image"], split.tokens[batch["label"]]), batch["label"]
-
-
-def create_classifier(fields: dict[str, Any]) -> Classifier:
-    """Makes the classifier that has the backbone of a captioner, of the fields that `model.json` has."""
-    return jv.create_model(fields["model"], in_channels=fields["in_channels"], dtype=jnp.dtype(fields["dtype"]))
 
 
 def create_captioner(fields: dict[str, Any]) -> Captioner:

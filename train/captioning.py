@@ -18,8 +18,8 @@ import optax
 import jaxvision as jv
 from jaxvision.initialize import abstract_variables
 from jaxvision.rnn.captioner import CaptionedImages, Captioner
-from train import transfer
-from train.captioner import Batch, Writer, batches, create_captioner, create_classifier, forced
+from train.backbone import BackboneConfig, check_takes, expected_images, initial_variables, rates
+from train.captioner import Batch, Writer, batches, create_captioner, forced
 from train.data.captions import CaptionedSplit, CaptionSet, framed, load_captions
 from train.data.image_files import FileSplit, ReadingConfig
 from train.data.images import SPLITS, Preprocessing, Split
@@ -36,7 +36,6 @@ from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step
 from train.shared.text_scores import bleu_of_any, exact_of_any
 from train.shared.training import read_options, run_training, train_to_best
-from train.transfer import TransferConfig
 from train.translation import check_corpus
 from train.translator import scores
 
@@ -60,13 +59,6 @@ class Config(TrainingConfig):
     """Words of the vocabulary at most, the most frequent; others are unknown."""
     max_length: int = 30
     """Words of a caption that are learnt; what follows is cut off."""
-    model: str = "resnet8"
-    """Name of the network that sees the images: `python -m jaxvision list` shows them all."""
-    weights: str | None = None
-    """Weights it starts from: published, the directory of a complete run of train.classification, a file, or
-    hf:OWNER/NAME@REVISION; None for random ones."""
-    frozen: bool = False
-    """Leave the network that sees the images as it is."""
     conditioning: Literal["start", "every", "attention"] = "attention"
     """How the decoder is given the image: once at the start (Show and Tell), at every step, or those places of it that
     it looks at (Show, Attend and Tell)."""
@@ -92,6 +84,8 @@ class Config(TrainingConfig):
     """Passes over the training images."""
     evaluate_every: int = 2
     """Epochs between evaluations on the validation split, each followed by a checkpoint."""
+    backbone: BackboneConfig = dataclasses.field(default_factory=lambda: BackboneConfig("resnet8"))
+    """Options of the network that sees the images."""
     reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
     """Options of reading image files."""
     optimizer: OptimizerConfig = dataclasses.field(
@@ -114,8 +108,6 @@ class Config(TrainingConfig):
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
         if self.coverage and self.conditioning != "attention":
             raise ValueError(f"--coverage is of attention, --conditioning {self.conditioning} has none")
-        if self.frozen and self.weights is None:
-            raise ValueError("--frozen leaves the network as its --weights have it, which are not given")
 
     @property
     def name(self) -> str:
@@ -201,10 +193,12 @@ def build(config: Config) -> Experiment:
     data = load_captions(config.data, config.data_dir, config.image_size, config.reading, **words)
     about = describe(config, data)
     model, preprocessing = create_captioner(about["model"]), Preprocessing(**about["preprocessing"])
-    check_images(config, model, data)
+    image = jax.ShapeDtypeStruct((1, *data.train.images.shape), jnp.float32)
+    example = CaptionedImages(image, jax.ShapeDtypeStruct((1, 2), jnp.int32))
+    check_takes(model, example, config.backbone.model, config.data)
     order = ShuffledOrder(len(data.train), config.batch_size, config.seed)
     schedule = make_schedule(config.optimizer, config.epochs * order.steps_per_epoch)
-    optimizer, decay = make_optimizer(rates(config), schedule), config.optimizer.ema
+    optimizer, decay = make_optimizer(rates(config.backbone, config.optimizer), schedule), config.optimizer.ema
     train_step = make_train_step(
         make_loss_fn(model, preprocessing, config.coverage),
         optimizer,
@@ -214,7 +208,7 @@ def build(config: Config) -> Experiment:
         axis_name=PMAP_AXIS if config.compile == "pmap" else None,
     )
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
-    variables = initial_variables(config, model, about["model"], init_key)
+    variables = initial_variables(config.backbone, model, about["model"], init_key)
     state = create_state(variables, optimizer, run_key, average=decay is not None)
     if isinstance(data.train.images, Split):
         arrays = Batch(data.train.images.images, data.train.tokens)
@@ -227,62 +221,23 @@ def build(config: Config) -> Experiment:
     return Experiment(data, model, preprocessing, writer, order, schedule, advance, state)
 
 
-def rates(config: Config) -> OptimizerConfig:
-    """Returns the options of the optimizer, which moves nothing that is frozen: weights would decay."""
-    groups = (*config.optimizer.group_rates, *("backbone=0",) * config.frozen)
-    return dataclasses.replace(config.optimizer, group_rates=groups)
-
-
-def initial_variables(config: Config, model: Captioner, fields: dict[str, Any], key: jax.Array) -> dict[str, Any]:
-    """Returns the variables that training starts from: drawn, or those of the backbone read.
-
-    Raises:
-        ValueError: the weights cannot be read, or do not fit (as `jaxvision.weights.WeightsError`).
-        RunError: they are those of a run that is not complete, or of another model.
-    """
-    variables = jv.init(model, key)
-    if config.weights is None:
-        return variables
-    transferred = TransferConfig(config.weights)
-    read = transfer.initial_variables(transferred, config.model, create_classifier(fields), key)
-    for collection, drawn in variables.items():
-        if "backbone" in drawn:  # of what pools its maps a captioner may have no use
-            drawn["backbone"] = {name: read[collection]["backbone"][name] for name in drawn["backbone"]}
-    return variables
-
-
 def describe(config: Config, data: CaptionSet) -> dict[str, Any]:
     """What reading the model back needs beside the weights, as `model.json` has it, and what captions it is of.
 
     Raises:
-        ValueError: the weights are for images of other channels.
+        ValueError, RunError: see `expected_images`.
     """
-    images = data.train.images
-    own_statistics = lambda: tuple(tuple(map(float, value)) for value in images.statistics())
-    mean, std = transfer.statistics(TransferConfig(config.weights), config.model) or own_statistics()
-    if len(mean) != images.shape[-1]:
-        raise ValueError(
-            f"--weights {config.weights} are for images of {len(mean)} channels, --data {config.data} has "
-            f"{images.shape[-1]}"
-        )
-    fields = ("model", "conditioning", "cell", "hidden", "num_layers", "embedding", "frozen", "dropout")
+    images, backbone = data.train.images, config.backbone
+    preprocessing = expected_images(backbone, images.shape[-1], config.image_size, images.statistics)
+    fields = ("conditioning", "cell", "hidden", "num_layers", "embedding", "dropout")
     sizes = {"in_channels": images.shape[-1], "vocabulary_size": len(data.vocabulary.tokens)}
+    seeing = {"model": backbone.model, "frozen": backbone.frozen, "dtype": config.precision}
     return {
-        "model": {**{name: getattr(config, name) for name in fields}, **sizes, "dtype": config.precision},
-        "preprocessing": {"mean": mean, "std": std, "image_size": config.image_size},
+        "model": {**seeing, **{name: getattr(config, name) for name in fields}, **sizes},
+        "preprocessing": dataclasses.asdict(preprocessing),
         "vocabulary": dataclasses.asdict(data.vocabulary),
         "sha256": data.digest,
     }
-
-
-def check_images(config: Config, model: Captioner, data: CaptionSet) -> None:
-    """Raises ValueError where the model cannot take the images."""
-    image = jax.ShapeDtypeStruct((1, *data.train.images.shape), jnp.float32)
-    captioned = CaptionedImages(image, jax.ShapeDtypeStruct((1, 2), jnp.int32))
-    try:
-        jax.eval_shape(lambda captioned: model.init(jax.random.key(0), captioned, train=False), captioned)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"--model {config.model} cannot take --data {config.data}: {error}") from error
 
 
 def train(config: Config, experiment: Experiment) -> dict[str, Any]:
@@ -332,7 +287,7 @@ def conclude(config: Config, experiment: Experiment, variables: Any, step: int) 
     records = read_metrics(directory / "metrics.jsonl")
     report.write_report(
         directory,
-        title=f"{config.model}, {config.cell.upper()} of {config.hidden}: {config.conditioning}, {config.data}",
+        title=f"{config.backbone.model} and {config.cell.upper()} on {config.data}: {config.conditioning}",
         summary={
             "test": headline(result),
             "nats per token": f"{result['loss']:.4f}",
