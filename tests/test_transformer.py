@@ -16,9 +16,9 @@ from jaxvision.initialize import abstract_variables
 from jaxvision.layers.attention import MultiHeadAttention
 from jaxvision.layers.embedding import sine_cosine_1d
 from jaxvision.layers.norm import layer_norm
+from jaxvision.layers.pairs import Pairs
 from jaxvision.layers.transformer import Encoder, EncoderBlock, Mlp
 from jaxvision.ops.decoding import beam_search
-from jaxvision.rnn.seq2seq import Pairs
 from jaxvision.transformer import gpt, transformer
 from jaxvision.transformer.gpt import GPT
 from jaxvision.transformer.transformer import Transformer, attention_maps
@@ -191,6 +191,23 @@ def test_steps_give_what_the_whole_target_does():
     assert np.isnan(found[:, 8]).all()
 
 
+def test_scheduled_sampling_replaces_tokens_by_what_the_model_says():
+    model, variables = drawn()
+    many = lambda array: np.repeat(array[:1], 4000, 0)
+    pairs = jax.tree.map(many, some_pairs(steps=2))
+    sample = jax.jit(lambda sampling: model.apply(
+        variables, pairs, sampling=sampling, train=True, rngs={"sampling": jax.random.key(0)}
+    ))  # fmt: skip
+    run = jax.jit(partial(model.apply, train=True))
+    after = [run(variables, pairs._replace(target=pairs.target * [1, 0] + [0, token]))[0] for token in range(4)]
+    assert_close(sample(0.0), many(after[pairs.target[0, 1]][None]), 1e-5)
+    sampled = sample(0.5)
+    came_of = np.array([np.abs(sampled[:, 1] - logits[1]).max(-1) < 1e-4 for logits in after])
+    assert (came_of.sum(0) == 1).all()
+    expected = 0.5 * np.asarray(jax.nn.softmax(after[0][0])) + 0.5 * np.eye(4)[pairs.target[0, 1]]
+    np.testing.assert_allclose(came_of.mean(1), expected, atol=4 * 0.5 / 4000**0.5)
+
+
 def test_with_beams_enough_the_search_of_the_model_is_exhaustive():
     length, end, alpha = 3, 0, 0.8
     model, variables = drawn()
@@ -294,7 +311,7 @@ def test_eight_devices_end_where_one_does(monkeypatch):
 
 def test_training_and_writing_lower_for_accelerators():
     model = Transformer(6, 4, dim=8, depth=1, num_heads=2, hidden=8, max_length=8, shared="target", remat=True)
-    model = model.clone(attention_dropout_rate=0.1, dtype=jnp.bfloat16)
+    model = model.clone(scan=True, attention_dropout_rate=0.1, dtype=jnp.bfloat16)
     variables = abstract_variables(model)
     pairs = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, jnp.int32), some_pairs())
     make_state = lambda variables: create_state(variables, optax.sgd(0.1, momentum=0.9), jax.random.key(0))
@@ -310,14 +327,21 @@ def test_training_and_writing_lower_for_accelerators():
         assert exported.platforms == ("cuda", "tpu")
 
 
-def test_blocks_may_be_steps_of_a_loop_and_computed_anew():
+def test_blocks_may_be_steps_of_a_loop():
     model, variables = drawn(depth=2, dtype=jnp.float64)
     pairs = some_pairs()
     with jax.enable_x64(True):
-        loss = lambda variables, model: jnp.square(model.apply(variables, pairs, train=False)).sum()
-        gradient = jax.jit(jax.grad(loss), static_argnums=1)
-        anew = gradient(variables, model.clone(remat=True, scan=True))
-        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), anew, gradient(variables, model))
+        run = jax.jit(lambda variables, model: model.apply(variables, pairs, train=False), static_argnums=1)
+        assert_close(run(variables, model.clone(scan=True, remat=True)), run(variables, model))
+
+
+def test_blocks_may_be_computed_anew():
+    """Seen in the program: the backward pass holds the activation once more."""
+    model = GPT(4, dim=8, depth=1, num_heads=2, max_length=5, dropout_rate=0.0)
+    variables, tokens = abstract_variables(model), jnp.zeros((2, 5), int)
+    loss = lambda model: lambda variables: model.apply(variables, tokens, train=False)[0].sum()
+    tanhs = [str(jax.make_jaxpr(jax.grad(loss(model.clone(remat=remat))))(variables)).count("tanh") for remat in (0, 1)]
+    assert tanhs == [1, 2]
 
 
 def test_dropout_is_of_training_alone():

@@ -18,8 +18,8 @@ from jax.typing import DTypeLike
 from jaxvision.layers.attention import Implementation, KeysValues, MultiHeadAttention, padding_mask
 from jaxvision.layers.embedding import sine_cosine_1d
 from jaxvision.layers.norm import layer_norm
+from jaxvision.layers.pairs import Pairs
 from jaxvision.layers.transformer import Cache, Decoder, DecoderBlock, Encoder, EncoderBlock, Mlp, empty_cache
-from jaxvision.rnn.seq2seq import Pairs
 from jaxvision.transformer import transformer_names
 
 SHARED = ("all", "target", "none")
@@ -178,13 +178,15 @@ class Transformer(nn.Module):
         x, state = self.decoder.extend(x, state, memory.blocks, memory_mask=memory.mask, train=train)
         return self._logits(x[:, 0]), state
 
-    def __call__(self, pairs: Pairs, *, train: bool) -> jax.Array:
+    def __call__(self, pairs: Pairs, *, sampling: float | jax.Array | None = None, train: bool) -> jax.Array:
         """Returns the logits of each next token, [B, T, V].
 
         The weights of attention are sown, see `attention_maps`.
 
         Args:
             pairs: sentences, and the tokens before each that is asked for (teacher forcing).
+            sampling: the probability that a token is replaced by one drawn from what the model says there, after those
+                of the pairs (https://arxiv.org/abs/1906.07651; draws of the random stream "sampling"); None for never.
             train: whether to drop activations.
 
         Raises:
@@ -196,8 +198,19 @@ class Transformer(nn.Module):
                 f"sources {pairs.source.shape}"
             )
         memory, _ = self.encode(pairs.source, pairs.lengths, train=train)
-        x = self._embedded("target", pairs.target, train=train)
+        target = jnp.asarray(pairs.target)
+        if sampling is not None:
+            target = self._partly_own(target, self._forced(target, memory, train), sampling)
+        return self._forced(target, memory, train)
+
+    def _forced(self, target: jax.Array, memory: Memory, train: bool) -> jax.Array:  # [B, T] -> [B, T, V]
+        x = self._embedded("target", target, train=train)
         return self._logits(self.decoder(x, memory.blocks, memory_mask=memory.mask, train=train))
+
+    def _partly_own(self, target: jax.Array, logits: jax.Array, sampling: float | jax.Array) -> jax.Array:  # -> [B, T]
+        said = jax.random.categorical(self.make_rng("sampling"), logits[:, :-1]).astype(target.dtype)
+        own = jax.random.bernoulli(self.make_rng("sampling"), sampling, said.shape)
+        return jnp.concatenate([target[:, :1], jnp.where(own, said, target[:, 1:])], 1)
 
     def align(self, pairs: Pairs, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """Returns the logits of each next token [B, T, V], and the share of each place of the source [B, T, S].

@@ -5,7 +5,11 @@
 An RNN, a GRU, an LSTM and a Transformer of about 106,000 parameters each, and the Transformer without positions, read
 534,000 characters of Python's standard library four times, 64 at a time. Recurrent layers carry their state on through
 the text, the Transformer sees 64 characters at most, and is scored on each after 32 at least. The learning rate of each
-is the best of two or three on a shorter text. `--record` keeps losses and figure beside this file.
+is the best of two or three on a shorter text.
+
+One seed, six minutes on shared cores of an AMD EPYC: the GRU is first, LSTM and Transformer end alike, the RNN comes
+after them, and without positions, two blocks hardly know which characters were the last. `--record` keeps losses and
+figure beside this file.
 """
 
 import dataclasses
