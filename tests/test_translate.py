@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from functools import partial
 
 import jax
 import numpy as np
@@ -49,14 +50,14 @@ def options(**fields):
 
 
 def by_steps(trained, text):
-    """The likeliest token after those before it, and where each was looked for, one at a time."""
+    """The likeliest token after those before it, one at a time."""
+    call = lambda **options: jax.jit(partial(trained.model.apply, {"params": trained.params}, **options))
+    encode, step = call(method="encode", train=False), call(method="step")
     numbers = np.array([trained.source.encode(text)])
-    call = lambda *arguments, method: trained.model.apply({"params": trained.params}, *arguments, method=method)
-    encode = lambda module, *arguments: module.encode(*arguments, train=False)
-    memory, state = call(numbers, np.array([numbers.shape[1]]), method=encode)
+    memory, state = encode(numbers, np.array([numbers.shape[1]]))
     said = [START]
     while said[-1] != END and len(said) <= trained.max_target:
-        logits, state = call(np.array(said[-1:]), state, memory, method="step")
+        logits, state = step(np.array(said[-1:]), state, memory)
         said.append(int(np.where(np.isin(np.arange(logits.shape[1]), (0, 1, 3)), -np.inf, logits[0]).argmax()))
     return said[1:]
 
