@@ -1,4 +1,4 @@
-"""How handwritten digits move: the default run of `train.video`, and what is left of it without the order of the frames.
+"""How handwritten digits move: the default run of `train.video`, and what is left of it without the order of frames.
 
     python -m train.configs.motions                 trains an LSTM on what LeNet-5 sees in each frame
     python -m train.configs.motions --head mean     on the mean of the frames
