@@ -27,7 +27,7 @@ from train.shared.feed import resident
 from train.shared.mesh import PMAP_AXIS, make_mesh
 from train.shared.metrics import read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import RunError, start_run
+from train.shared.run import RunError, describe_run, start_run
 from train.shared.state import create_state
 from train.shared.step import make_train_step
 from train.streams import CARRY, Evaluator, Streams, make_loss_fn
@@ -274,10 +274,10 @@ def test_a_run_is_not_gone_on_with_on_another_text(whole, tmp_path):
     asked = config(tmp_path)
     experiment = language_model.build(asked)
     asked.directory.mkdir()
-    language_model.check_text(asked.directory, language_model.describe(asked, experiment.text))
+    describe_run(asked.directory, language_model.describe(asked, experiment.text), "text")
     changed = dataclasses.replace(experiment.text, digest="0" * 64)
     with pytest.raises(RunError, match="was begun with another text"):
-        language_model.check_text(asked.directory, language_model.describe(asked, changed))
+        describe_run(asked.directory, language_model.describe(asked, changed), "text")
 
 
 @pytest.mark.parametrize(("options", "message"), [

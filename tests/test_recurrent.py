@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 
 import jaxvision as jv
 from jaxvision.layers import GRU, LSTM, RNN
-from jaxvision.layers.recurrent import scan_module
+from jaxvision.layers.scan import scan_module
 from jaxvision.ops.arithmetic import multiply_adds
 from jaxvision.weights import WeightsError, from_foreign, to_foreign
 from tests.reference import recurrent_cases as cases

@@ -16,9 +16,9 @@ from jaxvision.initialize import abstract_variables
 from jaxvision.layers.attention import MultiHeadAttention
 from jaxvision.layers.embedding import sine_cosine_1d
 from jaxvision.layers.norm import layer_norm
+from jaxvision.layers.pairs import Pairs
 from jaxvision.layers.transformer import Encoder, EncoderBlock, Mlp
 from jaxvision.ops.decoding import beam_search
-from jaxvision.rnn.seq2seq import Pairs
 from jaxvision.transformer import gpt, transformer
 from jaxvision.transformer.gpt import GPT
 from jaxvision.transformer.transformer import Transformer, attention_maps

@@ -13,7 +13,8 @@ from jax.experimental.compilation_cache import compilation_cache
 from scipy.special import log_softmax
 
 import jaxvision as jv
-from jaxvision.rnn.seq2seq import Pairs, Seq2Seq
+from jaxvision.layers.pairs import Pairs
+from jaxvision.rnn.seq2seq import Seq2Seq
 from train import translation
 from train.data.parallel import END, PAD, START, UNKNOWN, ReadingConfig, load_corpus, sentences, vocabulary
 from train.shared import mesh as mesh_module
@@ -22,7 +23,7 @@ from train.shared.feed import streaming
 from train.shared.mesh import PMAP_AXIS, make_mesh
 from train.shared.metrics import read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import RunError, start_run
+from train.shared.run import RunError, describe_run, start_run
 from train.shared.state import create_state
 from train.shared.step import make_train_step
 from train.shared.text_scores import bleu, exact, scores_by_length
@@ -242,10 +243,10 @@ def test_batches_from_a_step_on_are_those_of_a_run_that_began_before():
 def test_a_run_is_not_gone_on_with_on_another_corpus(whole):
     asked, _ = whole
     corpus = load_corpus("files", asked.data_dir, asked.reading)
-    translation.check_corpus(asked.directory, translation.describe(asked, corpus))
+    describe_run(asked.directory, translation.describe(asked, corpus), "corpus")
     changed = dataclasses.replace(corpus, digest="0" * 64)
     with pytest.raises(RunError, match="was begun with another corpus"):
-        translation.check_corpus(asked.directory, translation.describe(asked, changed))
+        describe_run(asked.directory, translation.describe(asked, changed), "corpus")
 
 
 @pytest.mark.parametrize(("options", "message"), [

@@ -24,7 +24,7 @@ from train.shared.feed import resident
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
 from train.shared.metrics import Criterion, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from train.shared.run import RunError, exit_on, read_json, to_json, write_json
+from train.shared.run import describe_run, exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step
 from train.shared.training import read_options, run_training, train_to_best
@@ -180,22 +180,6 @@ def _fields(config: Config) -> dict[str, Any]:
     return sizes | rest
 
 
-def check_text(directory: Path, about: dict[str, Any]) -> None:
-    """Writes `model.json`, or checks that the text of a run that is gone on with is the one it began with.
-
-    Raises:
-        RunError: it is another.
-    """
-    file = directory / "model.json"
-    if not file.exists():
-        write_json(file, about)
-    elif (there := read_json(file)["sha256"]) != about["sha256"]:
-        raise RunError(
-            f"{directory} was begun with another text (SHA-256 {there[:12]}, now {about['sha256'][:12]}): give that, "
-            "which of --data python means the same version of Python, or another --run-dir"
-        )
-
-
 def train(config: Config, experiment: Experiment) -> dict[str, Any]:
     """Trains, or goes on training, and reports.
 
@@ -207,7 +191,8 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         CheckpointError, NonFiniteLossError: see `fit`.
     """
     text = experiment.text
-    check_text(config.directory, describe(config, text))
+    hint = "of --data python: the same version of Python"
+    describe_run(config.directory, describe(config, text), "text", hint)
     best, state = train_to_best(
         config,
         experiment.state,

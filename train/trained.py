@@ -127,16 +127,16 @@ class TrainedTranslator:
         model: the module.
         params: its best parameters.
         source, target: the vocabularies.
-        longest_source: tokens of the longest sentence that it learnt from.
-        longest_target: tokens of the longest translation that it learnt, the end included.
+        max_source: most tokens of a sentence that it takes.
+        max_target: tokens of the longest translation that it learnt, the end included, and the most that it writes.
     """
 
     model: Seq2Seq
     params: Any
     source: Vocabulary
     target: Vocabulary
-    longest_source: int
-    longest_target: int
+    max_source: int
+    max_target: int
 
 
 def read_translator(run_dir: Path) -> TrainedTranslator:
@@ -150,12 +150,12 @@ def read_translator(run_dir: Path) -> TrainedTranslator:
         source, target = (
             Vocabulary(**{**about[side], "tokens": tuple(about[side]["tokens"])}) for side in ("source", "target")
         )
-        longest = about["longest_source"], about["longest_target"]
+        limits = about["max_source"], about["max_target"]
     except KeyError as error:
         raise RunError(f"{run_dir} holds no translator (its model.json has no {error.args[0]})") from error
     model = create_translator(about["model"])
     params = jv.load_weights(model, run_dir / "weights.safetensors")["params"]
-    return TrainedTranslator(model, params, source, target, *longest)
+    return TrainedTranslator(model, params, source, target, *limits)
 
 
 def create_translator(fields: dict[str, Any]) -> Seq2Seq:

@@ -17,7 +17,7 @@ import optax
 from matplotlib.figure import Figure
 
 import jaxvision as jv
-from jaxvision.rnn.seq2seq import Pairs
+from jaxvision.layers.pairs import Pairs
 from train.data.parallel import PAD, Corpus, ReadingConfig, Sentences, load_corpus
 from train.shared import figures, report
 from train.shared.buckets import Buckets
@@ -26,7 +26,7 @@ from train.shared.feed import streaming
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
 from train.shared.metrics import Criterion, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from train.shared.run import RunError, exit_on, read_json, to_json, write_json
+from train.shared.run import describe_run, exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step
 from train.shared.text_scores import bleu, exact, scores_by_length
@@ -198,26 +198,10 @@ def describe(config: Config, corpus: Corpus) -> dict[str, Any]:
         "model": {**sizes, **{name: getattr(config, name) for name in fields}, "dtype": config.precision},
         "source": dataclasses.asdict(corpus.source),
         "target": dataclasses.asdict(corpus.target),
-        "longest_source": corpus.splits["train"].source.shape[1],
-        "longest_target": corpus.splits["train"].target.shape[1] - 1,
+        "max_source": max(corpus.splits["train"].source.shape[1], config.reading.max_length),
+        "max_target": corpus.splits["train"].target.shape[1] - 1,
         "sha256": corpus.digest,
     }
-
-
-def check_corpus(directory: Path, about: dict[str, Any]) -> None:
-    """Writes `model.json`, or checks that the corpus of a run that is gone on with is the one it began with.
-
-    Raises:
-        RunError: it is another.
-    """
-    file = directory / "model.json"
-    if not file.exists():
-        write_json(file, about)
-    elif (there := read_json(file)["sha256"]) != about["sha256"]:
-        raise RunError(
-            f"{directory} was begun with another corpus (SHA-256 {there[:12]}, now {about['sha256'][:12]}): give that, "
-            "or another --run-dir"
-        )
 
 
 def train(config: Config, experiment: Experiment) -> dict[str, Any]:
@@ -233,7 +217,7 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
     corpus = experiment.corpus
     if config.data == "files":
         bleu(["a"], ["a"])  # fails here where it is not installed, and not after hours
-    check_corpus(config.directory, describe(config, corpus))
+    describe_run(config.directory, describe(config, corpus), "corpus")
     sizes = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits.items())
     best, state = train_to_best(
         config,

@@ -18,8 +18,8 @@ from jax.typing import DTypeLike
 from jaxvision.layers.attention import Implementation, KeysValues, MultiHeadAttention, padding_mask
 from jaxvision.layers.embedding import sine_cosine_1d
 from jaxvision.layers.norm import layer_norm
+from jaxvision.layers.pairs import Pairs
 from jaxvision.layers.transformer import Cache, Decoder, DecoderBlock, Encoder, EncoderBlock, Mlp, empty_cache
-from jaxvision.rnn.seq2seq import Pairs
 from jaxvision.transformer import transformer_names
 
 SHARED = ("all", "target", "none")

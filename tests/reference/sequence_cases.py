@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvision.rnn.seq2seq import Pairs
+from jaxvision.layers.pairs import Pairs
 from jaxvision.transformer.gpt import GPT
 from jaxvision.transformer.transformer import Transformer
 from tests.reference.random_values import stream

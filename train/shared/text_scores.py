@@ -1,5 +1,6 @@
 """How good texts are that a model wrote, beside those that were asked for."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,16 +16,27 @@ def exact(written: Sequence[str], expected: Sequence[str]) -> float:
 
 
 def bleu(written: Sequence[str], expected: Sequence[str]) -> float:
-    """Returns sacreBLEU's score of translations with its default tokenizer, 0 to 100.
+    """Returns sacreBLEU's score of texts with its default tokenizer, 0 to 100.
 
     Raises:
         RunError: sacrebleu is not installed.
     """
+    return bleu_of_any(written, [[text] for text in expected])
+
+
+def exact_of_any(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Returns the share of texts that are one of their references to the letter."""
+    return float(np.mean([said in several for said, several in zip(written, references, strict=True)]))
+
+
+def bleu_of_any(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Returns the score, as `bleu` does, where each text has one reference or more."""
     try:
         import sacrebleu
     except ModuleNotFoundError as error:
         raise RunError('BLEU is measured by sacrebleu: pip install -e ".[translation]"') from error
-    return sacrebleu.corpus_bleu(list(written), [list(expected)]).score
+    streams = itertools.zip_longest(*references)  # the first of each text, the second, and None where there is none
+    return sacrebleu.corpus_bleu(list(written), [list(stream) for stream in streams]).score
 
 
 def scores_by_length(
