@@ -4,18 +4,32 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import jaxvision as jv
+from jaxvision.initialize import abstract_variables
 from train import classification
 from train.classification import create_model
-from train.configs import cifar10, cifar10_vit, digits, hidden_units, imagenet, residual_depth, shifted_digits
+from train.configs import (
+    attention_or_recurrence,
+    cifar10,
+    cifar10_vit,
+    digits,
+    hidden_units,
+    imagenet,
+    residual_depth,
+    shifted_digits,
+)
 from train.configs.scores import save_curves
 from train.data.images import Split
+from train.data.text import Text
+from train.language_model import describe
 from train.shared.optimizer import make_schedule
 from train.shared.run import read_json
+from train.trained import create_language_model
 
 
 def test_depth_hurts_plain_networks_and_not_residual_ones():
@@ -81,6 +95,27 @@ def test_figure_of_moved_digits_names_each_network():
     (legend,) = shifted_digits.draw(curves).legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == [*shifted_digits.TITLES.values(), "chance"]
+
+
+def test_language_models_side_by_side_have_as_many_parameters():
+    text = Text("\n" * 96, np.zeros(9), np.zeros(1), "", 1)
+    counts = {}
+    for name in attention_or_recurrence.MODELS:
+        config = attention_or_recurrence.config_of(name, 0, Path())
+        variables = abstract_variables(create_language_model(describe(config, text)["model"]))
+        counts[name] = sum(leaf.size for leaf in jax.tree.leaves(variables))
+    assert max(counts.values()) < 1.01 * min(counts.values()), counts
+
+
+def test_attention_learns_what_recurrence_does_and_needs_positions():
+    curves = {name: np.array(runs) for name, runs in json.loads(attention_or_recurrence.RECORD.read_text()).items()}
+    assert set(curves) == set(attention_or_recurrence.MODELS)
+    assert all(runs.shape[1] == attention_or_recurrence.COMMON.epochs for runs in curves.values())
+    final = {name: runs[:, -1].mean() for name, runs in curves.items()}
+    assert final["transformer"] < final["rnn"] < final["transformer, no positions"] - 0.4
+    assert abs(final["transformer"] - final["lstm"]) < 0.05
+    (legend,) = attention_or_recurrence.draw(curves).legends
+    assert [text.get_text() for text in legend.get_texts()] == [f"{name}: {loss:.3f}" for name, loss in final.items()]
 
 
 @pytest.mark.parametrize("name", jv.list_models())

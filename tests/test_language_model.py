@@ -21,15 +21,16 @@ from jaxvision.weights import from_foreign, to_foreign
 from tests.reference import language_model_cases as cases
 from tests.reference.stored import FOLDER
 from train import language_model
-from train.language_model import CARRY, Config, Evaluator, Streams, make_loss_fn
+from train.language_model import Config
 from train.shared import mesh as mesh_module
 from train.shared.feed import resident
 from train.shared.mesh import PMAP_AXIS, make_mesh
 from train.shared.metrics import read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import RunError, start_run
+from train.shared.run import RunError, describe_run, start_run
 from train.shared.state import create_state
 from train.shared.step import make_train_step
+from train.streams import CARRY, Evaluator, Streams, make_loss_fn
 
 EXPECTED = np.load(FOLDER / "language_models.npz")
 RANDOM = np.random.RandomState(0)
@@ -273,14 +274,15 @@ def test_a_run_is_not_gone_on_with_on_another_text(whole, tmp_path):
     asked = config(tmp_path)
     experiment = language_model.build(asked)
     asked.directory.mkdir()
-    language_model.check_text(asked.directory, language_model.describe(asked, experiment.text))
+    describe_run(asked.directory, language_model.describe(asked, experiment.text), "text")
     changed = dataclasses.replace(experiment.text, digest="0" * 64)
     with pytest.raises(RunError, match="was begun with another text"):
-        language_model.check_text(asked.directory, language_model.describe(asked, changed))
+        describe_run(asked.directory, language_model.describe(asked, changed), "text")
 
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"hidden": 0}, "--hidden must be 1 or more, got 0"),
+    ({"train_characters": 0}, "--train-characters must be 1 or more, got 0"),
     ({"embedding": -1}, "--embedding must be 0 or more, got -1"),
     ({"dropout": 1.0}, "--dropout must be from 0 to below 1, got 1.0"),
     ({"optimizer": OptimizerConfig(accumulate=2)}, "--accumulate must be 1"),
@@ -288,6 +290,17 @@ def test_a_run_is_not_gone_on_with_on_another_text(whole, tmp_path):
 def test_options_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):
         Config(**options)
+
+
+def test_a_part_of_the_training_text(tmp_path):
+    asked = config(tmp_path, train_characters=200)
+    experiment = language_model.build(asked)
+    whole = language_model.load_text("text", asked.data_dir, 0)
+    np.testing.assert_array_equal(experiment.streams.chunks.ravel()[:9], whole.train[:9])
+    assert experiment.streams.steps_per_epoch == 199 // (4 * 8)
+    assert len(experiment.text.val) == len(whole.val)
+    with pytest.raises(ValueError, match="--train-characters 1000: the training part has 576"):
+        language_model.build(config(tmp_path, train_characters=1000))
 
 
 def test_a_text_too_short_is_refused_before_anything_is_written(tmp_path):

@@ -7,6 +7,7 @@ from tests.reference.heat_map_cases import HEAT_MAPS
 from tests.reference.stored import FOLDER
 
 torch = pytest.importorskip("torch")
+make_captioners = pytest.importorskip("tests.reference.make_captioners")
 make_layers = pytest.importorskip("tests.reference.make_layers")
 make_recurrent = pytest.importorskip("tests.reference.make_recurrent")
 make_transformer = pytest.importorskip("tests.reference.make_transformer")
@@ -27,6 +28,10 @@ def test_layers():
 
 def test_recurrent_layers():
     assert_same(make_recurrent.arrays(), np.load(FOLDER / "recurrent.npz"))
+
+
+def test_captioners():
+    assert_same(make_captioners.arrays(), np.load(FOLDER / "captioners.npz"))
 
 
 def test_heat_maps():

@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 from train.data import dates
-from train.data.parallel import END, PAD, SPECIAL, START, UNKNOWN, load_corpus, read_parallel, sentences, vocabulary
+from train.data.parallel import (
+    END,
+    PAD,
+    SPECIAL,
+    START,
+    UNKNOWN,
+    ReadingConfig,
+    load_corpus,
+    read_parallel,
+    sentences,
+    vocabulary,
+)
 
 PARSED = {
     "{d}.{m}.{y}": "%d.%m.%Y", "{dd}.{mm}.{yy}": "%d.%m.%y", "{m}/{d}/{y}": "%m/%d/%Y", "{mm}/{dd}/{yy}": "%m/%d/%y",
@@ -16,11 +27,11 @@ PARSED = {
 }  # fmt: skip
 
 
-def corpus(directory, **files):
+def corpus(directory, options=(), **files):
     for name, content in files.items():
         split, _, language = name.partition("_")
         (directory / f"{split}.{language}").write_bytes(content.encode() if isinstance(content, str) else content)
-    return load_corpus("files", directory, ("de", "en"), max_words=6, max_length=8)
+    return load_corpus("files", directory, ReadingConfig(**{"max_words": 6, "max_length": 8, **dict(options)}))
 
 
 def test_dates_are_those_that_pythons_parser_reads():
@@ -61,7 +72,7 @@ def test_no_date_is_written_as_another_is():
 
 
 def test_dates_are_encoded_character_by_character():
-    found = load_corpus("dates", None, ("", ""), 0, 0)
+    found = load_corpus("dates", None, ReadingConfig())
     assert set("".join(found.target.tokens[len(SPECIAL) :])) == set("0123456789-")
     for split, part in found.splits.items():
         assert part.target.shape == (dates.SIZES[split], 12)
@@ -102,6 +113,17 @@ def test_files_are_read_by_split_and_language(tmp_path):
     assert corpus(tmp_path).digest != digest
 
 
+def test_words_that_are_rare_are_unknown_and_capital_letters_can_be_left_aside(tmp_path):
+    files = {"train_de": "Ein Hund\nein Mann\n", "train_en": "A dog\na man\n", "val_de": "Ein Hund", "val_en": "A dog"}
+    found = corpus(tmp_path, {"lowercase": True, "min_count": 2}, **files)
+    assert found.source.tokens == (*SPECIAL, " ein")
+    assert found.splits["val"].translations == ["a dog"]
+    assert found.source.encode("EIN Hund") == [4, UNKNOWN]
+    assert corpus(tmp_path, {"min_count": 2}).target.tokens == SPECIAL
+    with pytest.raises(ValueError, match="--min-count must be 1 or more, got 0"):
+        ReadingConfig(min_count=0)
+
+
 @pytest.mark.parametrize(("source", "target", "message"), [
     (b"a\nb\nc\n", b"a\nb\n", "a.de has 3 lines and {}a.en 2: line 3 of {}a.de is a translation of none"),
     (b"a\nb\n", b"a\nb\n\nd\n", "a.en, line 3 is empty"),
@@ -129,7 +151,7 @@ def test_sentences_too_long_are_named(tmp_path):
 ])  # fmt: skip
 def test_sources_that_cannot_be(name, directory, message):
     with pytest.raises(ValueError, match=message):
-        load_corpus(name, directory, ("de", "en"), 10, 10)
+        load_corpus(name, directory, ReadingConfig())
 
 
 def test_files_that_are_not_there(tmp_path):

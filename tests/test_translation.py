@@ -1,5 +1,6 @@
 """Training a translator: the loss, what is measured, and a short run."""
 
+import dataclasses
 import itertools
 from functools import partial
 
@@ -8,21 +9,28 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from scipy.special import log_softmax
 
 import jaxvision as jv
-from jaxvision.rnn.seq2seq import Pairs, Seq2Seq
+from jaxvision.layers.pairs import Pairs
+from jaxvision.rnn.seq2seq import Seq2Seq
 from train import translation
-from train.data.parallel import END, PAD, load_corpus, sentences, vocabulary
+from train.data.parallel import END, PAD, START, UNKNOWN, ReadingConfig, load_corpus, sentences, vocabulary
 from train.shared import mesh as mesh_module
-from train.shared.feed import ShuffledOrder, resident
+from train.shared.buckets import Buckets
+from train.shared.feed import streaming
 from train.shared.mesh import PMAP_AXIS, make_mesh
 from train.shared.metrics import read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import RunError
+from train.shared.run import RunError, describe_run, start_run
 from train.shared.state import create_state
 from train.shared.step import make_train_step
-from train.translation import Config, Translator, bleu, exact, given, make_loss_fn, scores_by_length
+from train.shared.text_scores import bleu, exact, scores_by_length
+from train.trained import read_translator
+from train.translate import Options, read, translate
+from train.translation import Config, batches, make_loss_fn
+from train.translator import Translator, given, scores
 
 NUMBERS = ("one", "two", "three")
 TEXTS = [
@@ -33,11 +41,15 @@ TEXTS = [
 
 
 @pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """What runs once takes longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def compiled_quickly(tmp_path_factory):
+    """What runs once takes longer to compile than to run, and what several tests run is compiled once."""
+    names = ("disable_most_optimizations", "compilation_cache_dir", "persistent_cache_min_compile_time_secs")
+    for values in ((True, str(tmp_path_factory.mktemp("cache")), 0.0), (False, None, 1.0)):
+        for name, value in zip(names, values, strict=True):
+            jax.config.update(f"jax_{name}", value)
+        compilation_cache.reset_cache()
+        if values[0]:
+            yield
 
 
 def small(dtype=jnp.float32):
@@ -67,31 +79,58 @@ def test_measures_are_of_the_whole_split_and_of_no_padding():
     pairs, targets = arrays(split), split.target[:, 1:]
     force = jax.jit(partial(model.apply, train=False))
     loss, correct, count = expected_sums(force({"params": params}, given(pairs)), targets)
-    wider = pairs._replace(target=np.pad(pairs.target, ((0, 0), (0, 3)), constant_values=PAD))
-    sums, (_, metrics) = jax.jit(make_loss_fn(model))(params, {}, wider, jax.random.key(0), 0)
-    np.testing.assert_allclose((*sums, metrics["accuracy"]), (loss, count, correct), rtol=1e-5)
     translator = Translator(model, targets.shape[1], make_mesh(2), batch_size=23)
     found = translator.measure(params, split)
     assert found == pytest.approx({"loss": loss / count, "accuracy": correct / count}, rel=1e-5)
     written = translator.write(params, split)
     before = np.concatenate([pairs.target[:, :1], written[:, :-1]], 1)
-    likeliest = np.asarray(force({"params": params}, pairs._replace(target=before))).argmax(-1)
+    logits = np.array(force({"params": params}, pairs._replace(target=before)))
+    logits[..., [PAD, START, UNKNOWN]] = -np.inf
+    likeliest = logits.argmax(-1)
     ended = np.cumsum(before == END, 1) > 0
     np.testing.assert_array_equal(written, np.where(ended, END, likeliest))
 
 
+def lengths_of(split):
+    return np.stack([split.lengths, np.count_nonzero(split.target != PAD, 1)], 1)
+
+
+def test_the_loss_is_of_the_tokens_whatever_their_padding():
+    """So an epoch in buckets adds up to what all pairs give at once, as wide as the longest and wider."""
+    model, params, split = small()
+    loss_fn = jax.jit(make_loss_fn(model))
+    order = Buckets(lengths_of(split), 1, seed=0)  # leaves out none
+    parts = [*itertools.islice(batches(split, order, 0), order.steps_per_epoch)]
+    assert len({part.source.shape[1] for part in parts}) == 3
+    pad = lambda array: np.pad(array, ((0, 0), (0, 3)), constant_values=PAD)
+    wider = Pairs(pad(split.source), split.lengths, pad(split.target))
+    found = []
+    for group in ([arrays(split)], [wider], parts):
+        results = [loss_fn(params, {}, part, jax.random.key(0), 0) for part in group]
+        found.append(np.sum([(loss, count, metrics["accuracy"]) for (loss, count), (_, metrics) in results], 0))
+    logits = model.apply({"params": params}, given(arrays(split)), train=False)
+    loss, correct, count = expected_sums(logits, split.target[:, 1:])
+    for sums in found:
+        np.testing.assert_allclose(sums, (loss, count, correct), rtol=1e-5)
+
+
+def test_smoothed_loss():
+    logits, targets = jax.random.normal(jax.random.key(0), (2, 3, 5)), jnp.array([[1, 4, 2], [3, PAD, PAD]])
+    smooth = optax.smooth_labels(jax.nn.one_hot(targets, 5), 0.2)
+    losses = optax.softmax_cross_entropy(logits, smooth) * (targets != PAD)
+    assert scores(logits, targets, 0.2)["loss"] == pytest.approx(float(losses.sum()), rel=1e-6)
+
+
 def test_scores_of_texts():
-    texts = [("", "a b c d e"), ("", "f")]
+    texts = ["a b c d e", "f"]
     assert exact(["a b c d x", "f"], texts) == 0.5
     # Four of five words, three of four pairs, two of three triples and one of two quadruples are right.
     assert bleu(["a b c d x"], texts[:1]) == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)
 
 
 def test_scores_by_the_length_of_the_source():
-    lengths = (3, 10, 11, 25, 30)
-    texts = [(" ".join("a" * length), str(length)) for length in lengths]
-    words = vocabulary(["a", "3"], words=True, limit=None)
-    found = scores_by_length(["3", "no", "11", "25", "30"], sentences(texts, words, words), exact)
+    lengths = np.array([3, 10, 11, 25, 30])
+    found = scores_by_length(["3", "no", "11", "25", "30"], [str(length) for length in lengths], lengths, exact)
     assert found == {"1–10": (0.5, 2), "11–20": (1.0, 1), "21–30": (1.0, 2)}
 
 
@@ -104,8 +143,8 @@ def test_eight_devices_end_where_one_does(monkeypatch):
         params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
         state = create_state({"params": params}, optimizer, jax.random.key(0))
         step = make_train_step(make_loss_fn(model), optimizer, axis_name=axis_name)
-        order = ShuffledOrder(len(split), 16, 0)
-        advance, state = resident(step, arrays(split), order, state, mesh, compilation=compilation)
+        order = Buckets(lengths_of(split), 16, 0, multiple=8, most=1)
+        advance, state = streaming(step, partial(batches, split, order), state, mesh, compilation=compilation)
         return jax.device_get(advance(state, 0, 2))
 
     with jax.enable_x64(True):
@@ -129,26 +168,85 @@ def config(directory, **options):
         "beams": 2,
     }
     optimizer = OptimizerConfig(learning_rate=2e-2, weight_decay=0.0, clip_norm=1.0, ema=None)
-    files = {"data": "files", "data_dir": directory, "languages": ("words", "shouted"), "run_dir": directory / "run"}
+    reading = ReadingConfig(languages=("words", "shouted"))
+    files = {"data": "files", "data_dir": directory, "reading": reading, "run_dir": directory / "run"}
     return Config(**{**files, **fields, "optimizer": optimizer, "scheduled_sampling": 0.2, **options})
 
 
-def test_a_short_run_learns_and_reports(tmp_path):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A complete run, and its result."""
+    found = config(tmp_path_factory.mktemp("whole"))
+    return found, translation.run(found)
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(whole, tmp_path):
+    """Killed after the first checkpoint: what it has done since is done again."""
+    complete, expected = whole
     asked = config(tmp_path)
-    result = translation.run(asked)
+    experiment = translation.build(asked)
+    advance = experiment.advance
+
+    def advance_and_die(state, start, stop):
+        if start > 20 * experiment.order.steps_per_epoch:
+            raise Killed
+        return advance(state, start, stop)
+
+    experiment.advance = advance_and_die
+    with pytest.raises(Killed), start_run(asked.directory, asked):
+        translation.train(asked, experiment)
+    assert translation.run(asked) == expected
+    directories = complete.directory, asked.directory
+    weights = [(directory / "weights.safetensors").read_bytes() for directory in directories]
+    assert weights[0] == weights[1]
+    lines = [read_metrics(directory / "metrics.jsonl") for directory in directories]
+    for record in (*lines[0], *lines[1]):
+        assert record.pop("tokens_per_second") > 0
+    assert lines[0] == lines[1]
+
+
+def test_a_short_run_learns_and_reports(whole):
+    asked, result = whole
     assert (result["split"], result["exact"], result["bleu"]) == ("val", 1.0, pytest.approx(100))
+    assert result["by_length"] == {"1–10": {"bleu": pytest.approx(100), "pairs": 14}}
     records = read_metrics(asked.directory / "metrics.jsonl")
     losses = {record["step"]: record["val/loss"] for record in records if "val/loss" in record}
     assert losses[result["step"]] == min(losses.values())
     assert len(losses) == 2
     assert "Where the decoder looked" in (asked.directory / "report.html").read_text()
     assert translation.run(asked) == result
-    corpus = load_corpus("files", tmp_path, ("words", "shouted"), 3, 10)
-    translation.check_corpus(asked.directory, translation.describe(asked, corpus))
-    (tmp_path / "val.words").write_text("one\n" * len(TEXTS[::7]))
-    corpus = load_corpus("files", tmp_path, ("words", "shouted"), 3, 10)
+    trained = read_translator(asked.directory)
+    assert translate(trained, read(["three one two"], trained), Options(None))[0] == ["THREE ONE TWO"]
+
+
+def test_plateaus_and_patience_follow_the_loss(tmp_path):
+    options = OptimizerConfig("sgd", 1e-12, "plateau", warmup=0.0, plateau=1, ema=None)
+    asked = config(tmp_path, patience=2, evaluate_every=1, optimizer=options)
+    translation.run(asked)
+    records = read_metrics(asked.directory / "metrics.jsonl")
+    np.testing.assert_allclose([record["learning_rate"] for record in records], [1e-12, 1e-12, 1e-13], rtol=1e-5)
+
+
+def test_batches_from_a_step_on_are_those_of_a_run_that_began_before():
+    _, _, split = small()
+    order = Buckets(lengths_of(split), 8, seed=0)
+    middle = order.steps_per_epoch // 2
+    whole = itertools.islice(batches(split, order, 0), middle, 2 * order.steps_per_epoch)
+    for before, after in zip(whole, batches(split, order, middle), strict=False):
+        jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+def test_a_run_is_not_gone_on_with_on_another_corpus(whole):
+    asked, _ = whole
+    corpus = load_corpus("files", asked.data_dir, asked.reading)
+    describe_run(asked.directory, translation.describe(asked, corpus), "corpus")
+    changed = dataclasses.replace(corpus, digest="0" * 64)
     with pytest.raises(RunError, match="was begun with another corpus"):
-        translation.check_corpus(asked.directory, translation.describe(asked, corpus))
+        describe_run(asked.directory, translation.describe(asked, changed), "corpus")
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -157,7 +255,6 @@ def test_a_short_run_learns_and_reports(tmp_path):
     ({"dropout": 1.0}, "--dropout must be from 0 to below 1, got 1.0"),
     ({"scheduled_sampling": 1.5}, "--scheduled-sampling must be from 0 to 1, got 1.5"),
     ({"hidden": 5}, "--hidden must be even"),
-    ({"optimizer": OptimizerConfig(schedule="plateau")}, "--schedule plateau"),
 ])  # fmt: skip
 def test_options_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):

@@ -13,7 +13,10 @@ import jax.numpy as jnp
 
 import jaxvision as jv
 from jaxvision.rnn.language_model import LanguageModel
+from jaxvision.rnn.seq2seq import Seq2Seq
+from jaxvision.transformer.gpt import GPT
 from train.data.images import ImageSet, Preprocessing
+from train.data.parallel import Vocabulary
 from train.shared.run import RunError, read_json
 
 
@@ -92,7 +95,7 @@ class TrainedLanguageModel:
         vocabulary: a token is a place in it.
     """
 
-    model: LanguageModel
+    model: LanguageModel | GPT
     variables: Any
     vocabulary: str
 
@@ -110,9 +113,54 @@ def read_language_model(run_dir: Path) -> TrainedLanguageModel:
     return TrainedLanguageModel(model, jv.load_weights(model, run_dir / "weights.safetensors"), about["vocabulary"])
 
 
-def create_language_model(fields: dict[str, Any]) -> LanguageModel:
-    """Makes a language model of its fields as `model.json` has them."""
-    return LanguageModel(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
+def create_language_model(fields: dict[str, Any]) -> LanguageModel | GPT:
+    """Makes a language model of its fields as `model.json` has them: one of recurrent layers has a cell."""
+    make = LanguageModel if "cell" in fields else GPT
+    return make(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedTranslator:
+    """A translator with its weights, and what its tokens stand for.
+
+    Attributes:
+        model: the module.
+        params: its best parameters.
+        source, target: the vocabularies.
+        max_source: most tokens of a sentence that it takes.
+        max_target: tokens of the longest translation that it learnt, the end included, and the most that it writes.
+    """
+
+    model: Seq2Seq
+    params: Any
+    source: Vocabulary
+    target: Vocabulary
+    max_source: int
+    max_target: int
+
+
+def read_translator(run_dir: Path) -> TrainedTranslator:
+    """Reads what a complete run of `train.translation` has written.
+
+    Raises:
+        RunError: the run is not complete, or is of another kind, or a file of it is damaged.
+    """
+    about = _about(run_dir)
+    try:
+        source, target = (
+            Vocabulary(**{**about[side], "tokens": tuple(about[side]["tokens"])}) for side in ("source", "target")
+        )
+        limits = about["max_source"], about["max_target"]
+    except KeyError as error:
+        raise RunError(f"{run_dir} holds no translator (its model.json has no {error.args[0]})") from error
+    model = create_translator(about["model"])
+    params = jv.load_weights(model, run_dir / "weights.safetensors")["params"]
+    return TrainedTranslator(model, params, source, target, *limits)
+
+
+def create_translator(fields: dict[str, Any]) -> Seq2Seq:
+    """Makes a translator of its fields as `model.json` has them."""
+    return Seq2Seq(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
 
 
 def _about(run_dir: Path) -> dict[str, Any]:

@@ -29,6 +29,11 @@ def torch_linear(fan_in: int, fan_out: int) -> tuple[Initializer, Initializer]:
     return draw, draw
 
 
+def torch_kernel(key, shape, dtype=float, out_sharding=None):
+    """Draws the weights of a linear layer as `torch_linear` does, whatever the number of its inputs."""
+    return uniform(shape[-2] ** -0.5)(key, shape, dtype, out_sharding)
+
+
 def zero_bias_linear(fan_in: int, fan_out: int) -> tuple[Initializer, Initializer]:
     """Returns the same with a bias of zero."""
     weights, _ = torch_linear(fan_in, fan_out)

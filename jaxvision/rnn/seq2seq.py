@@ -15,39 +15,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jaxvision.layers.alignment import Alignment, Memory
+from jaxvision.layers.cells import State
 from jaxvision.layers.initializers import torch_linear
-from jaxvision.layers.recurrent import GRU, LSTM, Recurrent, State
+from jaxvision.layers.pairs import Pairs
+from jaxvision.layers.recurrent import GRU, LSTM, Recurrent
+from jaxvision.layers.scan import scan_module
 
 CELLS = {"lstm": LSTM, "gru": GRU}
 ATTENTION = ("none", "additive", "multiplicative", "dot")
-
-
-class Pairs(NamedTuple):
-    """Sentences and their translations.
-
-    Attributes:
-        source: int [B, S].
-        lengths: int [B], tokens of each source; what follows them does not count.
-        target: int [B, T], what the decoder is given: a token that stands for the beginning, and the translation.
-    """
-
-    source: jax.Array
-    lengths: jax.Array
-    target: jax.Array
-
-
-class Memory(NamedTuple):
-    """What the decoder looks at.
-
-    Attributes:
-        values: [B, S, H], outputs of the encoder.
-        keys: [B, S, H], what they are found by.
-        mask: bool [B, S], which of them there are.
-    """
-
-    values: jax.Array
-    keys: jax.Array
-    mask: jax.Array
 
 
 class DecoderState(NamedTuple):
@@ -60,44 +36,6 @@ class DecoderState(NamedTuple):
 
     layers: State
     fed: jax.Array
-
-
-class Alignment(nn.Module):
-    """How well each place of the source fits what the decoder asks.
-
-    Attributes:
-        kind: "additive", v tanh(W q + U k); "multiplicative", q W k; "dot", q k.
-        hidden: H.
-        dtype: of the computation; the softmax is of float32 or wider.
-    """
-
-    kind: Literal["additive", "multiplicative", "dot"]
-    hidden: int
-    dtype: DTypeLike
-
-    def setup(self):
-        """Makes the layers that the kind has."""
-        if self.kind != "dot":
-            self.key = _linear(self.hidden, self.hidden, self.dtype, use_bias=False)
-        if self.kind == "additive":
-            self.query = _linear(self.hidden, self.hidden, self.dtype, use_bias=False)
-            self.score = _linear(self.hidden, 1, self.dtype, use_bias=False)
-
-    def keys(self, values: jax.Array) -> jax.Array:  # [B, S, H] -> [B, S, H]
-        """Returns what places are found by: the part of the score that is the same at every step."""
-        return values if self.kind == "dot" else self.key(values)
-
-    def __call__(self, query: jax.Array, memory: Memory) -> jax.Array:  # [B, K, H] -> [B, K, S]
-        """Returns how much of each place a query gets: they sum to 1, or are 0 where there is no place at all."""
-        if self.kind == "additive":
-            asked = self.query(query)[:, :, None] + memory.keys[:, None]  # [B, K, S, H]
-            scores = self.score(jnp.tanh(asked))[..., 0]
-        else:
-            scores = query @ memory.keys.swapaxes(1, 2)
-        scores, mask = scores.astype(jnp.promote_types(self.dtype, jnp.float32)), memory.mask[:, None]
-        # The lowest finite number, not -inf: where there is no place at all, nothing is NaN.
-        weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min))
-        return jnp.where(mask, weights, 0).astype(self.dtype)
 
 
 class Decoder(nn.Module):
@@ -267,11 +205,9 @@ class Seq2Seq(nn.Module):
                 said = jax.random.categorical(decoder.make_rng("sampling"), logits).astype(said.dtype)
             return (state, said), (output, weights)
 
-        rngs = {"params": False, "dropout": True, "sampling": True}
-        over_time = nn.scan(write, variable_broadcast="params", split_rngs=rngs, in_axes=1, out_axes=1)
         # Embeddings and logits of all steps at once: so the gradients of the vocabulary's weights are one product each.
         embedded = self.decoder.embedded(pairs.target, train=train)
-        _, (outputs, weights) = over_time(self.decoder, (state, pairs.target[:, 0]), embedded)
+        _, (outputs, weights) = scan_module(write, self.decoder, (state, pairs.target[:, 0]), embedded)
         return self.decoder.logits(outputs, train=train), weights
 
     def __call__(self, pairs: Pairs, *, sampling: float | jax.Array | None = None, train: bool) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jaxvision as jv
 from train.shared.files import write_atomically
+from train.shared.run import read_json, write_json
 
 Curves = dict[str, list[list[float]]]
 """Of each model, the values of each of its runs."""
@@ -19,6 +20,12 @@ def record(file: Path, name: str, found: dict[str, Any]) -> None:
     kept = sorted((row for row in rows if row.partition("/")[0] in order), key=lambda row: order[row.partition("/")[0]])
     lines = ",\n".join(f"  {json.dumps(row)}: {json.dumps(rows[row])}" for row in kept)
     write_atomically(file, f"{{\n{lines}\n}}\n")
+
+
+def record_run(file: Path, name: str, seed: int, found: dict[str, Any], run_dir: Path) -> None:
+    """Writes the result of a run, and where it was made, beside those of others."""
+    rows = read_json(file) if file.exists() else {}
+    write_json(file, rows | {name: {"seed": seed, **found, **read_json(run_dir / "machine.json")}})
 
 
 def save_curves(curves: Curves, path: Path) -> None:

@@ -174,12 +174,16 @@ class FileSplit:
             images[place], labels[place] = self._read(int(index), reasons)
         return {"image": images, "label": labels}, reasons
 
+    def decode(self, file: str) -> np.ndarray:  # [H, W, C]
+        """Reads a file; raises ValueError where that cannot be."""
+        return read_image(file, 3, self.size)
+
     def _read(self, index: int, reasons: dict[str, str]) -> tuple[np.ndarray, int]:
         tried: dict[str, str] = {}
         for place in range(index, index + min(len(self), self.bad.limit + 1)):
             file, label = self.files[place % len(self)], self.labels[place % len(self)]
             try:
-                return read_image(file, 3, self.size), label
+                return self.decode(file), label
             except ValueError as error:
                 tried[file] = reasons[file] = str(error)
         raise self.bad.error(tried)

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,19 +25,48 @@ DATES_SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
+class ReadingConfig:
+    """How files of sentences are read."""
+
+    languages: tuple[str, str] = ("de", "en")
+    """files: their endings, FROM and TO."""
+    lowercase: bool = False
+    """files: whether everything is read in lower case, what is to be written too."""
+    min_count: int = 1
+    """files: how often the training part has a word, at the least; others are unknown."""
+    max_words: int = 10_000
+    """files: words of each vocabulary at most, the most frequent; others are unknown."""
+    max_length: int = 60
+    """files: most tokens of a sentence; a longer one is an error that names it."""
+
+    def __post_init__(self):
+        """Names the option that cannot be.
+
+        Raises:
+            ValueError: an option outside its range.
+        """
+        for name in ("min_count", "max_words", "max_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Vocabulary:
     """The tokens of a language; the number of a token is its place.
 
     Attributes:
         tokens: `SPECIAL`, and those of the training part.
         words: whether they are words, and not characters.
+        lowercase: whether texts are taken in lower case.
     """
 
     tokens: tuple[str, ...]
     words: bool
+    lowercase: bool = False
 
     def split(self, text: str) -> list[str]:
         """Returns the tokens of a text."""
+        text = text.lower() if self.lowercase else text
         return WORD.findall(" " + " ".join(text.split())) if self.words else list(text)
 
     def encode(self, text: str) -> list[int]:
@@ -57,12 +87,22 @@ class Vocabulary:
         return {token: place for place, token in enumerate(self.tokens)}
 
 
-def vocabulary(texts: Sequence[str], words: bool, limit: int | None) -> Vocabulary:
-    """Makes the vocabulary of a training part: its tokens, the most frequent first, `limit` of them at most."""
-    empty = Vocabulary((), words)
+def vocabulary(
+    texts: Sequence[str], *, words: bool, lowercase: bool = False, min_count: int = 1, limit: int | None = None
+) -> Vocabulary:
+    """Makes the vocabulary of a training part: its tokens, the most frequent first, `limit` of them at most.
+
+    Args:
+        texts: of the training part.
+        words, lowercase: of the vocabulary.
+        min_count: how often a token is there, at the least.
+        limit: None for all.
+    """
+    empty = Vocabulary((), words, lowercase)
     counts = Counter(token for text in texts for token in empty.split(text))
-    ranking = sorted(counts, key=lambda token: (-counts[token], token))
-    return Vocabulary((*SPECIAL, *ranking[:limit]), words)
+    frequent = [token for token, count in counts.items() if count >= min_count]
+    ranking = sorted(frequent, key=lambda token: (-counts[token], token))
+    return dataclasses.replace(empty, tokens=(*SPECIAL, *ranking[:limit]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +124,15 @@ class Sentences:
     def __len__(self) -> int:
         return len(self.source)
 
+    @property
+    def translations(self) -> list[str]:
+        """What each source is to become."""
+        return [target for _, target in self.texts]
+
+    def first(self, count: int) -> "Sentences":
+        """Returns the first pairs."""
+        return Sentences(*(getattr(self, field.name)[:count] for field in dataclasses.fields(self)))
+
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
@@ -101,17 +150,13 @@ class Corpus:
     digest: str
 
 
-def load_corpus(
-    name: str, directory: Path | None, languages: tuple[str, str], max_words: int, max_length: int
-) -> Corpus:
+def load_corpus(name: str, directory: Path | None, reading: ReadingConfig) -> Corpus:
     """Loads a corpus.
 
     Args:
         name: "dates", or "files": train, val and, if there, test, each with the endings of both languages.
         directory: of the files.
-        languages: from and to: the endings of the files, such as ("de", "en").
-        max_words: files: tokens of each vocabulary, the most frequent; others are unknown.
-        max_length: files: most tokens of a sentence.
+        reading: how they are read.
 
     Raises:
         ValueError: no corpus has that name, a file is empty, not UTF-8, has another number of lines than its
@@ -121,17 +166,20 @@ def load_corpus(
     if name == "dates":
         if directory is not None:
             raise ValueError(f"--data dates makes its own: it takes no --data-dir, got {directory}")
-        return _corpus(dates.generate(DATES_SEED), words=False, limit=None)
+        return _corpus(dates.generate(DATES_SEED), words=False)
     if name != "files":
         raise ValueError(unknown_name("corpus", name, ("dates", "files")))
     if directory is None:
         raise ValueError("--data files needs --data-dir, a directory of train.de, train.en, val.de, val.en or the like")
-    paths = {split: _paths(directory, split, languages) for split in ("train", "val", "test")}
+    paths = {split: _paths(directory, split, reading.languages) for split in ("train", "val", "test")}
     there = {split: pair for split, pair in paths.items() if split != "test" or any(path.exists() for path in pair)}
     texts = {split: read_parallel(*pair) for split, pair in there.items()}
     for split, pair in there.items():
-        _check_lengths(texts[split], pair, max_length)
-    return _corpus(texts, words=True, limit=max_words)
+        _check_lengths(texts[split], pair, reading.max_length)
+    if reading.lowercase:
+        texts = {split: [(first.lower(), second.lower()) for first, second in part] for split, part in texts.items()}
+    options = {"lowercase": reading.lowercase, "min_count": reading.min_count, "limit": reading.max_words}
+    return _corpus(texts, words=True, **options)
 
 
 def _paths(directory: Path, split: str, languages: tuple[str, str]) -> tuple[Path, Path]:
@@ -183,8 +231,8 @@ def _check_lengths(texts: Sequence[tuple[str, str]], paths: tuple[Path, Path], l
                 )
 
 
-def _corpus(texts: Mapping[str, Sequence[tuple[str, str]]], words: bool, limit: int | None) -> Corpus:
-    source, target = (vocabulary(side, words, limit) for side in zip(*texts["train"], strict=True))
+def _corpus(texts: Mapping[str, Sequence[tuple[str, str]]], **options: Any) -> Corpus:
+    source, target = (vocabulary(side, **options) for side in zip(*texts["train"], strict=True))
     splits = {split: sentences(pairs, source, target) for split, pairs in texts.items()}
     return Corpus(splits, source, target, hashlib.sha256(json.dumps(texts).encode()).hexdigest())
 

@@ -1,0 +1,112 @@
+"""A captioner at work: what it says of images, and how likely it takes what people say of them to be.
+
+Shapes: B images, H height, W width, C channels, R captions of an image, T tokens, N images of a split, L tokens written
+at most.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvision.ops.decoding import beam_search, greedy
+from jaxvision.rnn.captioner import CaptionedImages, Captioner
+from train.backbone import create_classifier
+from train.data.captions import CaptionedSplit
+from train.data.images import Order, Preprocessing
+from train.data.parallel import END, PAD, START, UNKNOWN
+from train.shared.mesh import batch_sharding
+from train.shared.step import means
+from train.translator import scores
+
+
+class Batch(NamedTuple):
+    """Images uint8 [B, H, W, C] and their captions int32 [B, R, T + 1], as `CaptionedSplit` has them."""
+
+    image: np.ndarray | jax.Array
+    tokens: np.ndarray | jax.Array
+
+
+def forced(batch: Batch, preprocessing: Preprocessing) -> tuple[CaptionedImages, jax.Array]:
+    """Returns what the model is given, all but the last token of each caption, and the tokens asked for [B R, T]."""
+    tokens = batch.tokens.reshape(-1, batch.tokens.shape[-1])
+    return CaptionedImages(preprocessing(batch.image), tokens[:, :-1]), tokens[:, 1:]
+
+
+class Writer:
+    """What a model says of whole splits, the same whatever the batch size and the devices."""
+
+    def __init__(
+        self,
+        model: Captioner,
+        preprocessing: Preprocessing,
+        max_length: int,
+        mesh: jax.sharding.Mesh,
+        batch_size: int = 100,
+    ):
+        """Compiles nothing yet; `max_length` is L."""
+        self._batch_size, self._sharding = -(-batch_size // mesh.size) * mesh.size, batch_sharding(mesh)
+
+        def measure(variables, batch):
+            captioned, targets = forced(batch, preprocessing)
+            return scores(model.apply(variables, captioned, train=False), targets)
+
+        def write(variables, images, search):
+            memory, state = model.apply(variables, preprocessing(images), train=False, method="encode")
+
+            def step(tokens, state):
+                logits, state = model.apply(variables, tokens, state, memory, method="step")
+                return logits.at[:, jnp.array([PAD, START, UNKNOWN])].set(-jnp.inf), state  # they stand for no word
+
+            return search(step, state, jnp.full(len(images), START), max_length=max_length, end=END)
+
+        def by_beams(variables, images, beams, length_penalty):
+            search = partial(beam_search, beams=beams, length_penalty=length_penalty)
+            return write(variables, images, search).tokens[:, 0]
+
+        self._measure = jax.jit(measure)
+        self._greedy = jax.jit(partial(write, search=greedy))
+        self._beams = jax.jit(by_beams, static_argnums=(2, 3))
+
+    def measure(self, variables: Any, split: CaptionedSplit) -> dict[str, float]:
+        """Returns the means over the tokens of a split's captions, each after those that are right."""
+        totals: dict[str, float] = {}
+        for batch, _ in self._batches(split):
+            sums = jax.device_get(self._measure(variables, batch))
+            totals = {name: totals.get(name, 0.0) + float(value) for name, value in sums.items()}
+        return means(totals)
+
+    def write(
+        self, variables: Any, split: CaptionedSplit, beams: int = 1, length_penalty: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns captions of a split, int [N, L], and the places of what is said of the same images, [N].
+
+        They are those of beam search, or with one beam the likeliest tokens.
+        """
+        run = self._greedy if beams == 1 else lambda *args: self._beams(*args, beams, length_penalty)
+        found = [(np.asarray(run(variables, batch.image))[: len(rows)], rows) for batch, rows in self._batches(split)]
+        written, rows = zip(*found, strict=True)
+        return np.concatenate(written), np.concatenate(rows)
+
+    def _batches(self, split: CaptionedSplit) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Yields batches of one size, and the places of their captions; what is beyond them is padding."""
+        size = self._batch_size
+        order = lambda step: np.arange(step * size, min((step + 1) * size, len(split)))
+        for batch, rows in batches(split, order, 0, -(-len(split) // size)):
+            fill = lambda array: np.pad(array, ((0, size - len(array)), *[(0, 0)] * (array.ndim - 1)))
+            yield jax.device_put(Batch(*map(fill, batch)), self._sharding), rows
+
+
+def batches(split: CaptionedSplit, order: Order, start: int, stop: int) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Yields the batches of the steps from `start` to before `stop`, and the places [B] of their captions."""
+    for batch in split.images.batches(order, start, stop):
+        yield Batch(batch["image"], split.tokens[batch["label"]]), batch["label"]
+
+
+def create_captioner(fields: dict[str, Any]) -> Captioner:
+    """Makes a captioner of the fields that `model.json` has."""
+    own = {name: value for name, value in fields.items() if name not in ("model", "in_channels", "dtype")}
+    return Captioner(create_classifier(fields).backbone, **own, dtype=jnp.dtype(fields["dtype"]))

@@ -1,0 +1,47 @@
+"""Captions of scenes of handwritten digits: the default run of `train.captioning`, with each way to be given the image.
+
+    python -m train.configs.scenes                          trains Show, Attend and Tell
+    python -m train.configs.scenes --conditioning start     Show and Tell
+    python -m train.configs.scenes --record                 keeps the score in scenes.json
+
+The scores are of 1,000 scenes of digits of which none was trained on.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from train import captioning
+from train.configs.scores import record_run
+from train.shared.run import RunError, exit_on
+
+SCORES = Path(__file__).with_suffix(".json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train a captioner of scenes."""
+
+    conditioning: Literal["start", "every", "attention"] = "attention"
+    """How the decoder is given the image."""
+    seed: int = 0
+    """Of initial parameters and data order."""
+    record: bool = False
+    """Keep the score in scenes.json."""
+
+
+def main() -> None:
+    """Trains as the command line says."""
+    options = tyro.cli(Options, prog="python -m train.configs.scenes", config=(tyro.conf.FlagCreatePairsOff,))
+    config = captioning.Config(conditioning=options.conditioning, seed=options.seed, devices=1)
+    with exit_on(RunError, ValueError, OSError):
+        found = captioning.run(config)
+        if options.record:
+            record_run(SCORES, options.conditioning, options.seed, found, config.directory)
+    print(captioning.headline(found))
+
+
+if __name__ == "__main__":
+    main()
