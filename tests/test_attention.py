@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxvision.layers import attention
 from jaxvision.layers.attention import (
+    KeysValues,
     MultiHeadAttention,
     attention_weights,
     causal_mask,
@@ -18,7 +19,7 @@ from jaxvision.layers.attention import (
     padding_mask,
 )
 from jaxvision.layers.norm import layer_norm
-from jaxvision.layers.transformer import EncoderBlock, Mlp
+from jaxvision.layers.transformer import DecoderBlock, EncoderBlock, Mlp
 from tests.reference import transformer_cases as cases
 from tests.reference.stored import FOLDER
 
@@ -31,12 +32,13 @@ MASK = RANDOM.rand(2, 3, 5, 7) < 0.6
 MASK[1, 2, 3] = False  # sees nothing
 
 
-def loop(query, key, value, mask):
+def loop(query, key, value, mask, bias=np.zeros((1, 1, 1, 1))):  # noqa: B008
     """Attention, a query of a head of an example at a time."""
+    bias = np.broadcast_to(bias, mask.shape)
     attended = np.zeros_like(query)
     for b, t, h in np.ndindex(query.shape[:3]):
         seen = mask[b, h, t]
-        scores = key[b, seen, h] @ query[b, t, h] / np.sqrt(query.shape[-1])
+        scores = key[b, seen, h] @ query[b, t, h] / np.sqrt(query.shape[-1]) + bias[b, h, t, seen]
         if seen.any():
             weights = np.exp(scores - scores.max())
             attended[b, t, h] = weights @ value[b, seen, h] / weights.sum()
@@ -48,6 +50,17 @@ def test_attention_is_the_loop(mask):
     expected = loop(QUERY, KEY, VALUE, np.broadcast_to(True if mask is None else mask, MASK.shape))
     with jax.enable_x64(True):
         found = jax.jit(dot_product_attention)(QUERY, KEY, VALUE, mask)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("mask", [MASK[..., :5], None], ids=["masked", "not masked"])
+def test_causal_attention_with_biases_is_the_loop(mask):
+    bias, key, value = RANDOM.randn(1, 3, 5, 5), KEY[:, :5], VALUE[:, :5]
+    before = np.broadcast_to(np.arange(5) <= np.arange(5)[:, None], (2, 3, 5, 5))
+    expected = loop(QUERY, key, value, before if mask is None else before & mask, bias)
+    with jax.enable_x64(True):
+        run = jax.jit(lambda query: dot_product_attention(query, key, value, mask, bias=bias, causal=True))
+        found = run(QUERY)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
@@ -141,6 +154,59 @@ def test_encoder_block_is_pytorchs(case):
     assert_equals_pytorch(case, block, (cases.array("y", cases.BATCH, cases.KEYS, cases.DIM),), mask=mask)
 
 
+def test_what_a_layer_remembers_answers_as_the_sequence_does():
+    x, y = cases.array("x", cases.BATCH, cases.QUERIES, cases.DIM), cases.array("y", cases.BATCH, cases.KEYS, cases.DIM)
+    mask = padding_mask(jnp.array(cases.LENGTHS), cases.KEYS)
+    with jax.enable_x64(True):
+        layer = MultiHeadAttention(cases.HEADS, dtype=jnp.float64)
+
+        @partial(jax.jit, compiler_options=QUICK)
+        def run():
+            expected, variables = layer.init_with_output(jax.random.key(0), x, y, mask=mask, train=False)
+            memory = layer.apply(variables, y, method="remember")
+            return layer.apply(variables, x, memory, mask=mask, train=False, method="recall"), expected
+
+        np.testing.assert_allclose(*run(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("rotary", [False, True])
+def test_a_sequence_that_is_gone_on_with_is_the_whole(rotary):
+    """In parts of 3, 1 and 3 tokens, with room for more, whatever is in that."""
+    x = cases.array("y", cases.BATCH, cases.KEYS, cases.DIM)
+    with jax.enable_x64(True):
+        layer = MultiHeadAttention(cases.HEADS, causal=True, rotary=rotary, dtype=jnp.float64)
+
+        @partial(jax.jit, compiler_options=QUICK)
+        def run():
+            expected, variables = layer.init_with_output(jax.random.key(0), x, train=False)
+            room = jnp.full((cases.BATCH, 9, cases.HEADS, cases.DIM // cases.HEADS), 100.0)
+            cache, first, parts = KeysValues(room, room), 0, []
+            for part in np.split(x, [3, 4], 1):
+                output, cache = layer.apply(variables, part, cache, first, train=False, method="extend")
+                parts.append(output)
+                first += part.shape[1]
+            return jnp.concatenate(parts, 1), expected, cache
+
+        found, expected, cache = run()
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+        assert (cache.keys[:, 7:] == 100).all()
+
+
+def test_a_decoder_block_without_a_memory_is_an_encoder_block_that_looks_back():
+    x = cases.array("y", cases.BATCH, cases.KEYS, cases.DIM)
+    with jax.enable_x64(True):
+        attention = partial(MultiHeadAttention, cases.HEADS, dtype=jnp.float64)
+        parts = partial(Mlp, cases.HIDDEN, dtype=jnp.float64), partial(layer_norm, dtype=jnp.float64)
+        encoder, decoder = EncoderBlock(attention, *parts), DecoderBlock(partial(attention, causal=True), *parts)
+
+        @partial(jax.jit, compiler_options=QUICK)
+        def run():
+            found, variables = decoder.init_with_output(jax.random.key(0), x, train=False)
+            return found, encoder.apply(variables, x, mask=causal_mask(cases.KEYS), train=False)
+
+        np.testing.assert_allclose(*run(), rtol=1e-10)
+
+
 @pytest.fixture(scope="module")
 def drawn():
     layer = MultiHeadAttention(3, dropout_rate=0.5)
@@ -197,14 +263,21 @@ def test_what_cudnn_can(dtype, dim, mask, can):
 def test_on_a_gpu_cudnn_is_chosen_for_what_it_can(monkeypatch):
     """As far as a CPU can tell: its lowering for other platforms stays what it was."""
     calls = []
-    monkeypatch.setattr(attention, "_by_cudnn", lambda q, k, v, mask: calls.append(q.dtype) or jnp.zeros_like(q))
+
+    def by_cudnn(query, key, value, *, mask, bias, causal):
+        assert mask is bias is None
+        calls.append((query.dtype, causal))
+        return jnp.zeros_like(query)
+
+    monkeypatch.setattr(attention, "_by_cudnn", by_cudnn)
     monkeypatch.setattr(attention, "get_backend", lambda: type("", (), {"platform_version": "cuda 13000"}))
-    for dtype in (jnp.bfloat16, jnp.float32):
-        query, key, value = (np.repeat(x, 2, -1).astype(dtype) for x in (QUERY, KEY, VALUE))
-        found = jax.jit(dot_product_attention)(query, key, value)
-        expected = jax.jit(partial(dot_product_attention, implementation="xla"))(query, key, value)
+    for dtype, causal in ((jnp.bfloat16, False), (jnp.bfloat16, True), (jnp.float32, True)):
+        query, key, value = (np.repeat(x[:, :5], 2, -1).astype(dtype) for x in (QUERY, KEY, VALUE))
+        run = partial(dot_product_attention, causal=causal)
+        expected = jax.jit(partial(run, implementation="xla"))(query, key, value)
+        found = jax.jit(run)(query, key, value)
         np.testing.assert_allclose(*map(np.float32, (found, expected)), rtol=2.0**-8, atol=1e-6)
-    assert set(calls) == {jnp.dtype(jnp.bfloat16)}
+    assert set(calls) == {(jnp.dtype(jnp.bfloat16), causal) for causal in (False, True)}
 
 
 @pytest.mark.parametrize(
@@ -215,6 +288,7 @@ def test_on_a_gpu_cudnn_is_chosen_for_what_it_can(monkeypatch):
         ({"implementation": "flash"}, [(2, 3, 12)], {}, ValueError, "must be xla, cudnn or None, got 'flash'"),
         ({}, [(2, 3, 12)], {"mask": jnp.ones((2, 1, 3, 3))}, TypeError, r"must be of bool.*got float32 \(2, 1, 3, 3\)"),
         ({}, [(2, 3, 12)], {"mask": jnp.ones((2, 3), bool)}, TypeError, r"\[B, H, T, S\].*got bool \(2, 3\)"),
+        ({"causal": True}, [(2, 3, 12), (2, 4, 12)], {}, ValueError, "causal and rotary attention are of one"),
         ({"implementation": "cudnn", "dropout_rate": 0.1}, [(2, 3, 12)], {}, ValueError, 'drops no weights.*use "xla"'),
     ],
 )
@@ -224,3 +298,12 @@ def test_errors(fields, inputs, options, error, message):
         jax.eval_shape(
             lambda: layer.init(jax.random.key(0), *map(jnp.zeros, inputs), train=True, **options),
         )
+
+
+def test_attention_that_cannot_be_causal():
+    with pytest.raises(ValueError, match=r"of a sequence upon itself, got \(2, 5, 3, 4\) and \(2, 7, 3, 4\)"):
+        dot_product_attention(QUERY, KEY, VALUE, causal=True)
+    layer, x = MultiHeadAttention(3), jnp.zeros((2, 1, 12))
+    cache = KeysValues(*[jnp.zeros((2, 4, 3, 4))] * 2)
+    with pytest.raises(ValueError, match="only causal attention can go on with a sequence"):
+        jax.eval_shape(lambda: layer.init(jax.random.key(0), x, cache, 0, train=False, method="extend"))

@@ -44,23 +44,21 @@ def test_every_epoch_has_each_example_once_and_leaves_out_a_few_of_the_longest()
         left_out = np.delete(np.arange(len(LENGTHS)), seen)
         assert LENGTHS[left_out].max(1).min() > order.widths[-2].max()
     assert not np.array_equal(np.sort(epochs[0][0]), np.sort(epochs[1][0]))
-    assert len({len(batch) for batch in epochs[0]}) == 4
+    assert len({len(batch) for batch in epochs[0]}) > 1
     assert all(len(batch) % 4 == 0 for batch in epochs[0])
     assert len(LENGTHS) / order.steps_per_epoch == pytest.approx(20, rel=0.1)
 
 
-def test_batches_are_as_wide_as_their_bucket_and_of_about_as_many_tokens():
+def test_batches_are_as_wide_as_their_bucket_and_as_many_tokens_are_written_in_each():
     order = Buckets(LENGTHS, 50, seed=0)
-    widths, tokens = set(), []
+    written = {}
     for step in range(order.steps_per_epoch):
         chosen, width = order(step)
         assert (LENGTHS[chosen] <= width).all()
-        widths.add(tuple(width))
-        tokens.append(LENGTHS[chosen].sum())
-    assert widths == set(map(tuple, order.widths))
-    by_chance = [LENGTHS[RANDOM.permutation(5007)[:50]].sum() for _ in range(100)]
-    assert np.std(tokens) < 2 * np.std(by_chance)
-    assert np.mean(tokens) == pytest.approx(np.mean(by_chance), rel=0.1)
+        written.setdefault(tuple(width), []).append(LENGTHS[chosen, 1].sum())
+    assert set(written) == set(map(tuple, order.widths))
+    for tokens in written.values():
+        assert np.mean(tokens) == pytest.approx(50 * LENGTHS[:, 1].mean(), rel=0.03)
 
 
 def test_the_order_is_of_the_seed_and_the_step_alone():

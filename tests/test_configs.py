@@ -1,17 +1,35 @@
 """What the recorded runs claim."""
 
+import dataclasses
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxvision as jv
+from jaxvision.initialize import abstract_variables
+from train import classification
 from train.classification import create_model
-from train.configs import cifar10, cifar10_vit, digits, hidden_units, imagenet, residual_depth, shifted_digits
+from train.configs import (
+    attention_or_recurrence,
+    cifar10,
+    cifar10_vit,
+    digits,
+    hidden_units,
+    imagenet,
+    residual_depth,
+    shifted_digits,
+)
 from train.configs.scores import save_curves
 from train.data.images import Split
+from train.data.text import Text
+from train.language_model import describe
 from train.shared.optimizer import make_schedule
+from train.shared.run import read_json
+from train.trained import create_language_model
 
 
 def test_depth_hurts_plain_networks_and_not_residual_ones():
@@ -79,6 +97,27 @@ def test_figure_of_moved_digits_names_each_network():
     assert labels == [*shifted_digits.TITLES.values(), "chance"]
 
 
+def test_language_models_side_by_side_have_as_many_parameters():
+    text = Text("\n" * 96, np.zeros(9), np.zeros(1), "", 1)
+    counts = {}
+    for name in attention_or_recurrence.MODELS:
+        config = attention_or_recurrence.config_of(name, 0, Path())
+        variables = abstract_variables(create_language_model(describe(config, text)["model"]))
+        counts[name] = sum(leaf.size for leaf in jax.tree.leaves(variables))
+    assert max(counts.values()) < 1.01 * min(counts.values()), counts
+
+
+def test_attention_learns_what_recurrence_does_and_needs_positions():
+    curves = {name: np.array(runs) for name, runs in json.loads(attention_or_recurrence.RECORD.read_text()).items()}
+    assert set(curves) == set(attention_or_recurrence.MODELS)
+    assert all(runs.shape[1] == attention_or_recurrence.COMMON.epochs for runs in curves.values())
+    final = {name: runs[:, -1].mean() for name, runs in curves.items()}
+    assert final["transformer"] < final["rnn"] < final["transformer, no positions"] - 0.4
+    assert abs(final["transformer"] - final["lstm"]) < 0.05
+    (legend,) = attention_or_recurrence.draw(curves).legends
+    assert [text.get_text() for text in legend.get_texts()] == [f"{name}: {loss:.3f}" for name, loss in final.items()]
+
+
 @pytest.mark.parametrize("name", jv.list_models())
 def test_every_model_has_a_recipe_for_the_digits(name):
     config = digits.recipe(name)
@@ -106,6 +145,43 @@ def test_the_recipe_for_cifar_is_the_papers(name, first):
     assert (config.batch_size, config.optimizer.momentum, config.optimizer.weight_decay) == (128, 0.9, 1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "epochs", "batch_size", "decay", "rates"),
+    [  # the rate in the middle of an epoch
+        ("nin", 260, 128, 5e-4, {0: 0.02, 259: 0.02}),  # and divided at plateaus
+        ("vgg16_bn", 300, 128, 5e-4, {29: 0.05, 30: 0.025, 299: 0.05 / 2**9}),
+        ("densenet_bc100_12", 300, 64, 1e-4, {149: 0.1, 150: 0.01, 225: 1e-3}),
+    ],
+)
+def test_recipes_for_cifar_of_other_networks_are_the_published_ones(name, epochs, batch_size, decay, rates):
+    config = cifar10.recipe(name)
+    assert (config.model, config.epochs, config.batch_size) == (name, epochs, batch_size)
+    assert (config.optimizer.momentum, config.optimizer.weight_decay, config.augment) == (0.9, decay, "crop-flip")
+    schedule = make_schedule(config.optimizer, 100 * epochs)
+    assert {epoch: float(schedule(100 * epoch + 50)) for epoch in rates} == pytest.approx(rates)
+
+
+def test_the_rate_of_nin_is_divided_by_10_at_plateaus():
+    config = cifar10.recipe("nin")
+    assert (config.optimizer.schedule, config.optimizer.step_factor, config.evaluate_every) == ("plateau", 0.1, 1)
+
+
+def test_vgg_on_cifar_learns_as_if_it_saw_the_one_pixel_left_once():
+    """Of an image of 32x32 pixels, whose copies are 49: a step moves their sum as it moves the weights of one."""
+    (group,) = cifar10.recipe("vgg16_bn").optimizer.group_rates
+    path, _, factor = group.partition("=")
+    assert path == "backbone/fully_connected/fc6"
+    features, kernel, error = np.float32([2, -3]), np.float32([[0.5], [1]]), np.float32([[4]])
+    copies, kernels = np.tile(features, 49)[None], np.tile(kernel, (49, 1)) / 49
+    moved = kernels - float(factor) * copies.T @ error
+    np.testing.assert_allclose(copies @ moved, features[None] @ (kernel - features[:, None] @ error), rtol=1e-6)
+
+
+def test_what_has_no_recipe_for_cifar():
+    with pytest.raises(ValueError, match="no recipe for 'resnet50' on CIFAR-10; there are those of nin, vgg16_bn"):
+        cifar10.recipe("resnet50")
+
+
 def test_units_that_know_of_quotes_and_of_conditions_were_found():
     units = json.loads(hidden_units.RECORD.read_text())["units"]
     for name in ("inside quotes", "inside the condition of an if"):
@@ -127,7 +203,7 @@ def test_scores_on_cifar_are_of_known_recipes():
     for row, found in json.loads(cifar10.SCORES.read_text()).items():
         name, kind = row.split("/")
         assert kind in ("paper", "short")
-        assert name in jv.list_models()
+        assert name in cifar10.RECIPES
         assert 0.5 < found["test_accuracy"] < 1
         assert {"seed", "seconds", "cpu", "jax"} <= set(found)
 
@@ -161,3 +237,35 @@ def test_the_rate_of_alexnet_is_divided_by_10_at_plateaus():
 def test_what_has_no_recipe_for_imagenet(name):
     with pytest.raises(ValueError, match=f"no recipe for '{name}' on ImageNet; there are those of alexnet_paper"):
         imagenet.recipe(name)
+
+
+@pytest.mark.parametrize("batch_size", [64, 256])
+def test_rate_for_imagenet_is_in_proportion_to_the_batch(batch_size):
+    config = imagenet.configure(imagenet.Options("resnet50", data_dir=Path("imagenet"), batch_size=batch_size))
+    assert config.batch_size == batch_size
+    assert config.optimizer.learning_rate == pytest.approx(0.1 * batch_size / 256)
+    with pytest.raises(ValueError, match="--batch-size must be 1 or more, got 0"):
+        imagenet.configure(imagenet.Options("resnet50", data_dir=Path("imagenet"), batch_size=0))
+
+
+def test_the_recipe_for_imagenet_trains_on_folders_laid_out_like_it(tmp_path, monkeypatch):
+    """Of two classes that differ in colour, one of its files a PNG and others grey or CMYK, as some of ImageNet's."""
+    monkeypatch.setitem(imagenet.RECIPES, "resnet8", imagenet.TORCHVISION)  # compiles soon
+    random = np.random.RandomState(0)
+    modes = {0: ("CMYK", "JPEG"), 1: ("RGB", "PNG"), 2: ("L", "JPEG")}
+    for split, count in (("train", 40), ("val", 8)):
+        for wnid, color in {"n01440764": (200, 80, 40), "n02084071": (40, 80, 200)}.items():
+            (tmp_path / split / wnid).mkdir(parents=True)
+            for i in range(count):
+                height, width = random.randint(40, 60, 2)
+                pixels = np.uint8(color + random.randint(-30, 30, (height, width, 3)))
+                mode, kind = modes.get(i, ("RGB", "JPEG"))
+                Image.fromarray(pixels).convert(mode).save(tmp_path / split / wnid / f"{wnid}_{i}.JPEG", kind)
+    options = imagenet.Options(
+        "resnet8", tmp_path, epochs=2, batch_size=8, workers=2, precision="float32", run_dir=tmp_path / "run"
+    )
+    smaller = dataclasses.replace(imagenet.configure(options), image_size=32, resize=36, devices=1)
+    result = classification.run(smaller)
+    assert result["step"] in (9, 18)
+    assert result["val_accuracy"] > 0.8
+    assert read_json(tmp_path / "run" / "model.json")["classes"] == ["n01440764", "n02084071"]

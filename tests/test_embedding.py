@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxvision.layers.embedding import PatchEmbedding, resize_positions, sine_cosine_1d, sine_cosine_2d
+from jaxvision.layers.embedding import (
+    PatchEmbedding,
+    RelativeBias,
+    distance_groups,
+    resize_positions,
+    rotate,
+    sine_cosine_1d,
+    sine_cosine_2d,
+)
 from jaxvision.ops.receptive_field import receptive_field
 from tests.reference import transformer_cases as cases
 from tests.reference.stored import FOLDER
@@ -57,6 +65,36 @@ def test_positions_of_a_sequence_are_the_papers():
             assert found[place, 2 * i + 1] == pytest.approx(math.cos(angle), abs=1e-15)
 
 
+def test_positions_in_halves_are_marians():
+    np.testing.assert_allclose(sine_cosine_1d(5, 12, halves=True), STORED["sines, marian"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("library", ["llama", "gpt_neox"])
+def test_rotary_positions_are_those_of_transformers(library):
+    query = cases.array("rotary", cases.BATCH, cases.HEADS, cases.QUERIES, 8).swapaxes(1, 2)
+    with jax.enable_x64(True):
+        found = rotate(jnp.asarray(query), jnp.arange(cases.QUERIES)).swapaxes(1, 2)
+    np.testing.assert_allclose(found, STORED[f"rotary, {library}"], rtol=1e-12, atol=1e-14)
+
+
+def test_products_of_rotated_vectors_depend_on_the_distance():
+    with jax.enable_x64(True):
+        query, key = (jnp.asarray(RANDOM.randn(1, 1, 6)) for _ in range(2))
+        product = lambda i, j: float((rotate(query, jnp.array([i])) * rotate(key, jnp.array([j]))).sum())
+        assert product(3, 1) == pytest.approx(product(102, 100), abs=1e-12)
+        assert abs(product(3, 1) - product(3, 2)) > 1e-3
+
+
+@pytest.mark.parametrize("case", cases.BUCKETS)
+def test_biases_by_distance_are_t5s(case):
+    both_sides, count, furthest = cases.BUCKETS[case]
+    layer = RelativeBias(2, causal=not both_sides, num_groups=count, max_distance=furthest)
+    table = np.arange(2 * count).reshape(count, 2) / 8
+    run = jax.jit(lambda places: layer.apply({"params": {"table": table}}, places, jnp.zeros(1, int)))
+    found = run(cases.DISTANCES)  # [1, H, T, 1]
+    np.testing.assert_array_equal(found[0, :, :, 0], table[STORED[case]].T)
+
+
 def test_positions_of_a_grid():
     """The quarters are the sine and cosine of the column, and of the row; the last frequency is 1 / temperature."""
     found = sine_cosine_2d(3, 5, 12, temperature=100)
@@ -70,6 +108,8 @@ def test_positions_of_a_grid():
 
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: sine_cosine_1d(3, 5), "an even dimension, got 5"),
+    (lambda: rotate(jnp.zeros((2, 3, 5)), jnp.arange(2)), "heads of an even dimension, got 5"),
+    (lambda: distance_groups(1, 128), "1 groups of distances up to 128: 2 or more"),
     (lambda: sine_cosine_2d(3, 3, 10), "multiple of 4, 8 or more; got 10"),
     (lambda: sine_cosine_2d(3, 3, 4), "multiple of 4, 8 or more; got 4"),
     (lambda: resize_positions(jnp.zeros((1, 5, 2)), (2, 2), (3, 3), "dino"), "one of torchvision, timm, .*'dino'"),

@@ -21,11 +21,8 @@ from tests.reference.stored import disagreements, read
 from train.shared.optimizer import OptimizerConfig, make_optimizer
 
 RELATIVE = 1e-8
-PARTS_ARE_IN_OTHERS = (
-    *("plain", "grouped", "se_basic", "se_bottleneck", "se_grouped", "deep_basic", "deep_bottleneck", "preact_basic"),
-    *("alexnet_pool_first", "inception_paper"),
-)
-AT_ONCE = [pytest.param(name, marks=pytest.mark.slow) if name in PARTS_ARE_IN_OTHERS else name for name in cases.SHORT]
+SLOW = cases.PARTS_ARE_IN_OTHERS
+AT_ONCE = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in cases.SHORT]
 
 OPTIMIZER = make_optimizer(
     OptimizerConfig("sgd", momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY),
@@ -36,6 +33,10 @@ OPTIMIZER = make_optimizer(
 def test_every_network_has_a_reference():
     stored = {path.stem for path in cases.training_file("lenet5").parent.glob("*.npz")}
     assert set(cases.NETWORKS) == set(cases.TRAINING) == stored
+
+
+def test_no_family_is_in_the_slow_set_alone():
+    assert all(set(family.short) - set(SLOW) for family in cases.FAMILIES)
 
 
 @pytest.mark.parametrize("name", AT_ONCE)

@@ -21,15 +21,16 @@ from jaxvision.weights import from_foreign, to_foreign
 from tests.reference import language_model_cases as cases
 from tests.reference.stored import FOLDER
 from train import language_model
-from train.language_model import CARRY, Config, Evaluator, Streams, make_loss_fn
+from train.language_model import Config
 from train.shared import mesh as mesh_module
 from train.shared.feed import resident
 from train.shared.mesh import PMAP_AXIS, make_mesh
 from train.shared.metrics import read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import RunError, start_run
+from train.shared.run import RunError, describe_run, start_run
 from train.shared.state import create_state
 from train.shared.step import make_train_step
+from train.streams import CARRY, Evaluator, Streams, make_loss_fn
 
 EXPECTED = np.load(FOLDER / "language_models.npz")
 RANDOM = np.random.RandomState(0)
@@ -273,10 +274,10 @@ def test_a_run_is_not_gone_on_with_on_another_text(whole, tmp_path):
     asked = config(tmp_path)
     experiment = language_model.build(asked)
     asked.directory.mkdir()
-    language_model.check_text(asked.directory, language_model.describe(asked, experiment.text))
+    describe_run(asked.directory, language_model.describe(asked, experiment.text), "text")
     changed = dataclasses.replace(experiment.text, digest="0" * 64)
     with pytest.raises(RunError, match="was begun with another text"):
-        language_model.check_text(asked.directory, language_model.describe(asked, changed))
+        describe_run(asked.directory, language_model.describe(asked, changed), "text")
 
 
 @pytest.mark.parametrize(("options", "message"), [

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import rnn
 from jax.test_util import check_grads
 
 import jaxvision as jv
 from jaxvision.layers import GRU, LSTM, RNN
-from jaxvision.layers.recurrent import scan_module
+from jaxvision.layers.scan import scan_module
 from jaxvision.ops.arithmetic import multiply_adds
 from jaxvision.weights import WeightsError, from_foreign, to_foreign
 from tests.reference import recurrent_cases as cases
@@ -231,3 +232,45 @@ def test_a_module_is_run_over_time_by_a_step_of_its_own():
         assert_close(outputs[:, step], expected)
     assert_close(last, expected)
     assert len(np.unique(noise)) == 2 * 5
+
+
+def lstm_as_jax_writes_it(x, h, c, weights, lengths, *sizes):
+    """What JAX gives as the reference of cuDNN's, of the same packed weights."""
+    parts = rnn.unpack_lstm_weights(weights, *sizes[:3], sizes[4])
+    return rnn.lstm_ref(x, h, c, *parts, lengths, *sizes)
+
+
+@pytest.mark.parametrize("stack", [{}, {"num_layers": 2}, {"num_layers": 2, "bidirectional": True}])
+def test_cudnn_is_given_what_it_expects(stack, monkeypatch):
+    monkeypatch.setattr(rnn, "lstm", lstm_as_jax_writes_it)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    layer, variables = drawn(LSTM(3, **stack))
+    layer = layer.clone(dtype=jnp.float32)
+    variables, x = jax.tree.map(jnp.float32, (variables, RANDOM.randn(3, 4, 5)))
+    other = layer.clone(implementation="cudnn")
+    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+    assert shapes(jax.eval_shape(lambda: other.init(jax.random.key(0), x, train=False))) == shapes(variables)
+    state = tuple(jnp.float32(RANDOM.randn(layer.num_layers * len(layer.directions), 3, 3)) for _ in range(2))
+    for options in ({}, {"state": state, "lengths": jnp.array([4, 1, 3])}):
+        expected, found = (one.apply(variables, x, **options, train=True) for one in (layer, other))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), expected, found)
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "message"),
+    [
+        ({}, {}, "takes platform gpu alone, got cpu"),
+        ({"dtype": jnp.bfloat16}, {}, "takes dtype float32 alone, got bfloat16"),
+        ({"dropout": 0.1}, {}, "takes dropout in training False alone, got True"),
+        ({"segment": 2}, {}, "takes segment None alone, got 2"),
+        ({}, {"reverse": True}, "takes reverse False alone, got True"),
+    ],
+)
+def test_what_cudnn_does_not_do(fields, options, message, monkeypatch):
+    if "platform" not in message:
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    layer = LSTM(3, implementation="cudnn", **fields)
+    x = jax.ShapeDtypeStruct((2, 4, 5), jnp.float32)
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    with pytest.raises(ValueError, match=f'implementation="cudnn" {message}'):
+        jax.eval_shape(lambda x: layer.init(keys, x, **options, train=True), x)

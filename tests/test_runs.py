@@ -134,7 +134,7 @@ def test_evaluate_gives_the_score_of_the_run(run_dir):
     assert scores["loss"] == pytest.approx(result["test_loss"], rel=1e-6)
 
 
-def test_predict_on_files_is_evaluate_on_the_split(run_dir, tmp_path):
+def test_predict_on_files_is_evaluate_on_the_split(run_dir, tmp_path, capsys, monkeypatch):
     test = load(None, 32).test
     for i, (image, label) in enumerate(zip(test.images, test.labels, strict=True)):
         Image.fromarray(image[:, :, 0]).save(tmp_path / f"{i:03}-{label}.png")
@@ -147,18 +147,24 @@ def test_predict_on_files_is_evaluate_on_the_split(run_dir, tmp_path):
     assert sum(right) / len(right) == pytest.approx(json.loads((run_dir / "result.json").read_text())["test_accuracy"])
     assert len(results[0]["top"]) == 3
     assert f"error: {tmp_path / 'torn.png'} cannot be read as an image" in err
-    out, _ = call("train.predict", run_dir, first)
+    monkeypatch.setattr(sys, "argv", ["train.predict", str(run_dir), str(first)])
+    with pytest.raises(SystemExit, match="0"):
+        predict.main()
+    out = capsys.readouterr().out
     assert f"{results[0]['top'][0]['class']}  {results[0]['top'][0]['probability']:.1%}" in out
 
 
-def test_a_run_in_bfloat16_is_predicted_as_it_was_evaluated(tmp_path):
-    call("train.classification", *SHORT, "--epochs", "2", "--precision", "bfloat16", "--run-dir", tmp_path / "run")
+def test_a_run_in_bfloat16_is_predicted_as_it_was_evaluated(tmp_path, monkeypatch):
+    bfloat16 = ["--epochs", "2", "--precision", "bfloat16", "--devices", "1"]
+    classify(monkeypatch, *SHORT, *bfloat16, "--run-dir", tmp_path / "run")
     test = load(None, 32).test
     (tmp_path / "images").mkdir()
-    for i, image in enumerate(test.images):
-        Image.fromarray(image[:, :, 0]).save(tmp_path / "images" / f"{i:03}.png")
-    out, _ = call("train.predict", tmp_path / "run", tmp_path / "images", "--json")
-    classes = [int(json.loads(line)["top"][0]["class"]) for line in out.splitlines()]
+    files = [tmp_path / "images" / f"{i:03}.png" for i in range(len(test))]
+    for file, image in zip(files, test.images, strict=True):
+        Image.fromarray(image[:, :, 0]).save(file)
+    results, failures = predict.predict(predict.Classifier(tmp_path / "run"), files, top_k=1)
+    assert not failures
+    classes = [int(result["top"][0]["class"]) for result in results]
     expected = json.loads((tmp_path / "run" / "result.json").read_text())["test_accuracy"]
     assert np.mean(classes == test.labels) == pytest.approx(expected)
 
@@ -317,10 +323,11 @@ def test_a_directory_with_something_else_is_refused(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_checkpoint(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_checkpoint(tmp_path, monkeypatch):
     directory = tmp_path / "run"
     jump = ["--schedule", "step", "--milestones", "0.5", "--step-factor", "1e30"]  # after the second checkpoint
     arguments = ["--optimizer", "sgd", "--learning-rate", "0.01", *jump, "--max-nonfinite", "5"]
-    _, err = call("train.classification", *SHORT, *arguments, "--run-dir", directory, code=1)
-    assert "from step 64 on, for 5 steps in a row" in err
-    assert f"the last good checkpoint is {directory / 'checkpoints' / '80'}" in err
+    with pytest.raises(SystemExit) as stop:
+        classify(monkeypatch, *SHORT, *arguments, "--devices", "1", "--run-dir", directory)
+    assert "from step 64 on, for 5 steps in a row" in str(stop.value)
+    assert f"the last good checkpoint is {directory / 'checkpoints' / '80'}" in str(stop.value)

@@ -13,8 +13,9 @@ from scipy.special import log_softmax
 
 import jaxvision as jv
 from jaxvision.initialize import abstract_variables
+from jaxvision.layers.pairs import Pairs
 from jaxvision.ops.decoding import beam_search
-from jaxvision.rnn.seq2seq import Pairs, Seq2Seq
+from jaxvision.rnn.seq2seq import Seq2Seq
 from jaxvision.weights import from_foreign, to_foreign
 from tests.reference import seq2seq_cases as cases
 from tests.reference.stored import FOLDER

@@ -29,7 +29,7 @@ def compiled_quickly():
 
 def known(words=True):
     source, target = vocabulary(SOURCES, words=words, lowercase=True), vocabulary(TARGETS, words=words)
-    return TrainedTranslator(None, None, source, target, longest_source=4, longest_target=5)
+    return TrainedTranslator(None, None, source, target, max_source=4, max_target=5)
 
 
 def untrained(**fields):
@@ -55,7 +55,7 @@ def by_steps(trained, text):
     encode = lambda module, *arguments: module.encode(*arguments, train=False)
     memory, state = call(numbers, np.array([numbers.shape[1]]), method=encode)
     said = [START]
-    while said[-1] != END and len(said) <= trained.longest_target:
+    while said[-1] != END and len(said) <= trained.max_target:
         logits, state = call(np.array(said[-1:]), state, memory, method="step")
         said.append(int(np.where(np.isin(np.arange(logits.shape[1]), (0, 1, 3)), -np.inf, logits[0]).argmax()))
     return said[1:]
@@ -94,19 +94,19 @@ def test_a_run_is_read_back(trained, tmp_path):
         read_translator(tmp_path)
     fields = ("source_size", "target_size", "hidden", "embedding")
     about = {name: dataclasses.asdict(getattr(trained, name)) for name in ("source", "target")}
-    about |= {name: getattr(trained, name) for name in ("longest_source", "longest_target")}
+    about |= {name: getattr(trained, name) for name in ("max_source", "max_target")}
     about["model"] = {name: getattr(trained.model, name) for name in fields} | {"dtype": "float32"}
     (tmp_path / "model.json").write_text(json.dumps(about))
     jv.save_weights(trained.model, {"params": trained.params}, tmp_path / "weights.safetensors")
     found = read_translator(tmp_path)
-    assert (found.source, found.target, found.longest_target) == (trained.source, trained.target, 5)
+    assert (found.source, found.target, found.max_target) == (trained.source, trained.target, 5)
     jax.tree.map(np.testing.assert_array_equal, found.params, trained.params)
 
 
 @pytest.mark.parametrize(("words", "texts", "message"), [
     (True, [], "there is nothing to translate: give sentences"),
     (True, ["Hund", " "], "sentence 2 has 0 tokens: 1 to 4 are expected"),
-    (True, ["der der der der der"], "sentence 1 has 5 tokens: 1 to 4 are expected, as the longest has"),
+    (True, ["der der der der der"], "sentence 1 has 5 tokens: 1 to 4 are expected, the --max-length"),
     (False, ["hund", "hex"], "sentence 2: the translator has not met 'x'"),
 ])  # fmt: skip
 def test_sentences_that_cannot_be(words, texts, message):

@@ -13,7 +13,8 @@ from jax.experimental.compilation_cache import compilation_cache
 from scipy.special import log_softmax
 
 import jaxvision as jv
-from jaxvision.rnn.seq2seq import Pairs, Seq2Seq
+from jaxvision.layers.pairs import Pairs
+from jaxvision.rnn.seq2seq import Seq2Seq
 from train import translation
 from train.data.parallel import END, PAD, START, UNKNOWN, ReadingConfig, load_corpus, sentences, vocabulary
 from train.shared import mesh as mesh_module
@@ -22,7 +23,7 @@ from train.shared.feed import streaming
 from train.shared.mesh import PMAP_AXIS, make_mesh
 from train.shared.metrics import read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import RunError, start_run
+from train.shared.run import RunError, describe_run, start_run
 from train.shared.state import create_state
 from train.shared.step import make_train_step
 from train.shared.text_scores import bleu, exact, scores_by_length
@@ -222,6 +223,17 @@ def test_a_short_run_learns_and_reports(whole):
     assert translate(trained, read(["three one two"], trained), Options(None))[0] == ["THREE ONE TWO"]
 
 
+def test_a_transformer_learns_and_is_read_back(tmp_path):
+    options = {"model": "transformer", "num_heads": 2, "epochs": 60, "evaluate_every": 60, "scheduled_sampling": 0.0}
+    asked = config(tmp_path, **options)
+    result = translation.run(asked)
+    assert result["exact"] == 1.0
+    trained = read_translator(asked.directory)
+    sources, targets = zip(*TEXTS[::7], strict=True)
+    assert translate(trained, read(sources, trained), Options(None))[0] == [*targets]
+    assert "Where the decoder looked" in (asked.directory / "report.html").read_text()
+
+
 def test_plateaus_and_patience_follow_the_loss(tmp_path):
     options = OptimizerConfig("sgd", 1e-12, "plateau", warmup=0.0, plateau=1, ema=None)
     asked = config(tmp_path, patience=2, evaluate_every=1, optimizer=options)
@@ -242,10 +254,10 @@ def test_batches_from_a_step_on_are_those_of_a_run_that_began_before():
 def test_a_run_is_not_gone_on_with_on_another_corpus(whole):
     asked, _ = whole
     corpus = load_corpus("files", asked.data_dir, asked.reading)
-    translation.check_corpus(asked.directory, translation.describe(asked, corpus))
+    describe_run(asked.directory, translation.describe(asked, corpus), "corpus")
     changed = dataclasses.replace(corpus, digest="0" * 64)
     with pytest.raises(RunError, match="was begun with another corpus"):
-        translation.check_corpus(asked.directory, translation.describe(asked, changed))
+        describe_run(asked.directory, translation.describe(asked, changed), "corpus")
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -254,6 +266,7 @@ def test_a_run_is_not_gone_on_with_on_another_corpus(whole):
     ({"dropout": 1.0}, "--dropout must be from 0 to below 1, got 1.0"),
     ({"scheduled_sampling": 1.5}, "--scheduled-sampling must be from 0 to 1, got 1.5"),
     ({"hidden": 5}, "--hidden must be even"),
+    ({"model": "transformer", "hidden": 36}, "--hidden must be a multiple of twice --num-heads 4, got 36"),
 ])  # fmt: skip
 def test_options_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):

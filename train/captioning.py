@@ -31,12 +31,11 @@ from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
 from train.shared.metrics import Criterion, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from train.shared.run import exit_on, to_json, write_json
+from train.shared.run import describe_run, exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step
 from train.shared.text_scores import bleu_of_any, exact_of_any
 from train.shared.training import read_options, run_training, train_to_best
-from train.translation import check_corpus
 from train.translator import scores
 
 CRITERION = Criterion("val/loss", lowest=True)
@@ -256,7 +255,7 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         bleu_of_any(["a"], [["a"]])  # fails here where it is not installed, and not after hours
     if isinstance(data.train.images, FileSplit):
         data.train.images.bad.list_in(config.directory / "bad_images.txt")
-    check_corpus(config.directory, describe(config, data))
+    describe_run(config.directory, describe(config, data), "corpus")
     sizes = ", ".join(f"{name} {len(getattr(data, name)):,}" for name in SPLITS)
     best, state = train_to_best(
         config,

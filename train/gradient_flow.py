@@ -32,7 +32,7 @@ FORGET_BIAS = 4.0  # of the LSTM that remembers: its forget gates are about 0.98
 RADII = {0.9: BLUE, 1.1: GREEN, 1.5: ORANGE}
 CLIP_NORM = 1.0
 TEXT = language_model.Config(  # on which an RNN learns whose recurrent weights are too large
-    max_characters=300_000, cell="rnn", hidden=HIDDEN, embedding=INPUTS, batch_size=BATCH, chunk=STEPS, devices=1
+    max_characters=300_000, model="rnn", hidden=HIDDEN, embedding=INPUTS, batch_size=BATCH, chunk=STEPS, devices=1
 )
 RADIUS_ON_TEXT, RATE_ON_TEXT = 2.0, 0.3
 

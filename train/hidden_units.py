@@ -252,10 +252,12 @@ def show(run_dir: Path, directory: Path, most: int) -> None:
     """Searches the units of a run, prints what was found, and writes page, pictures and `found.json`.
 
     Raises:
-        RunError: the run is not complete or not of Python source.
+        RunError: the run is not complete, not of Python source, or of a Transformer.
         FileExistsError: the directory exists.
     """
     trained = read_language_model(run_dir)
+    if not isinstance(trained.model, LanguageModel):
+        raise RunError(f"{run_dir} holds a Transformer: hidden units are those of recurrent layers")
     texts = read_texts(run_dir, most)
     directory.mkdir(parents=True)
     untrained = jv.init(trained.model, jax.random.key(read_json(run_dir / "config.json")["seed"]))

@@ -1,8 +1,7 @@
 """Trains a character language model: `python -m train.language_model --help`.
 
-Truncated backpropagation through time: the text is cut into a stream for each row of the batch, the streams into chunks
-of one step each, and the recurrent state is carried from chunk to chunk, with it from checkpoint to checkpoint. Shapes:
-B batch, T tokens of a chunk, C chunks of a stream, N characters, S streams of the evaluation, V vocabulary.
+Recurrent layers learn from streams that go on from step to step (`train/streams.py`), Transformers from windows that
+begin anew (`train/windows.py`).
 """
 
 import dataclasses
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 
 import jaxvision as jv
 from jaxvision.rnn.language_model import LanguageModel
+from jaxvision.transformer.gpt import GPT
+from train import streams, windows
 from train.data.text import Text, load_text
 from train.shared import figures, report
 from train.shared.config import TrainingConfig
@@ -25,16 +24,15 @@ from train.shared.feed import resident
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
 from train.shared.metrics import Criterion, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from train.shared.run import RunError, exit_on, read_json, to_json, write_json
+from train.shared.run import describe_run, exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
-from train.shared.step import make_train_step, means
+from train.shared.step import make_train_step
 from train.shared.training import read_options, run_training, train_to_best
 from train.trained import create_language_model
 
 CRITERION = Criterion("val/loss", lowest=True)
-CARRY = "carry"  # the collection of the model state that the recurrent state is kept in
 STREAMS = 32
-"""S of the evaluations along a run. Their states begin at zero, which the final score does once: it is a bit lower."""
+"""Of the evaluations along a run. Their states begin at zero, which the final score does once: it is a bit lower."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,20 +47,24 @@ class Config(TrainingConfig):
     """python: most characters to read, in whole modules."""
     train_characters: int | None = None
     """Characters of the training part to train on, the first; None for all."""
-    cell: Literal["rnn", "lstm", "gru"] = "lstm"
-    """Recurrent cell."""
+    model: Literal["rnn", "lstm", "gru", "transformer"] = "lstm"
+    """Recurrent layers, or blocks of attention upon what is before."""
     hidden: int = 128
-    """Units of each layer."""
+    """Units of each layer or block."""
     num_layers: int = 1
-    """Recurrent layers."""
+    """Recurrent layers, or blocks."""
     embedding: int = 64
-    """Numbers that stand for a character; 0 for one-hot vectors."""
+    """rnn, lstm, gru: numbers that stand for a character; 0 for one-hot vectors."""
+    num_heads: int = 4
+    """transformer: heads of attention, which divide the units."""
+    positions: Literal["learned", "sine_cosine", "rotary", "relative", "none"] = "rotary"
+    """transformer: how it knows where characters stand."""
     dropout: float = 0.0
     """Share of the activations dropped between layers in training."""
     chunk: int = 64
-    """Characters of a stream in a step: how far gradients go back."""
+    """Characters of a stream in a step: how far gradients go back; transformer: how far it sees."""
     batch_size: int = 32
-    """Streams that the text is cut into, over all devices."""
+    """Streams that the text is cut into, or transformer: windows of a step, over all devices."""
     epochs: int = 5
     """Passes over the training part."""
     optimizer: OptimizerConfig = dataclasses.field(
@@ -77,119 +79,30 @@ class Config(TrainingConfig):
             ValueError: an option outside its range.
         """
         super().__post_init__()
-        self.check_least(1, "max_characters", "hidden", "num_layers", "chunk")
+        self.check_least(1, "max_characters", "hidden", "num_layers", "num_heads", "chunk")
         self.check_least(0, "embedding")
         if self.train_characters is not None:
             self.check_least(1, "train_characters")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
-        if self.optimizer.accumulate > 1:
+        if self.model == "transformer":
+            self._check_transformer()
+        elif self.optimizer.accumulate > 1:
             raise ValueError("--accumulate must be 1: each row of the batch has a state of its own to carry")
+
+    def _check_transformer(self) -> None:
+        self.check_least(2, "chunk")
+        if self.hidden % self.num_heads:
+            raise ValueError(f"--num-heads must divide --hidden {self.hidden}, got {self.num_heads}")
+        even = {"rotary": self.hidden // self.num_heads, "sine_cosine": self.hidden}
+        if even.get(self.positions, 0) % 2:
+            of = "each head" if self.positions == "rotary" else "--hidden"
+            raise ValueError(f"--positions {self.positions} needs an even number of units of {of}")
 
     @property
     def name(self) -> str:
         """What is trained, on what, and the seed."""
-        return f"{self.cell}-{self.data}-{self.seed}"
-
-
-class Streams:
-    """The chunks of each step: one of every stream, in the order of the text; each epoch begins anew."""
-
-    def __init__(self, tokens: np.ndarray, batch_size: int, chunk: int):
-        """Cuts a text, int32 [N], into B streams of C chunks; what is left over at its end is left out.
-
-        Raises:
-            ValueError: it is shorter than one chunk of each stream.
-        """
-        self.steps_per_epoch = (len(tokens) - 1) // (batch_size * chunk)
-        if self.steps_per_epoch == 0:
-            raise ValueError(
-                f"--batch-size {batch_size} streams of --chunk {chunk} characters, and the one after the last, need "
-                f"more than the {len(tokens):,} of the training part"
-            )
-        starts = chunk * np.arange(batch_size * self.steps_per_epoch)
-        self.chunks = tokens[starts[:, None] + np.arange(chunk + 1)]  # [B C, T + 1], each with the token that follows
-        self._first = self.steps_per_epoch * np.arange(batch_size, dtype=np.int32)
-
-    def __call__(self, step: int) -> np.ndarray:
-        """Returns the numbers [B] of the chunks of a step."""
-        return self._first + step % self.steps_per_epoch
-
-
-def make_loss_fn(model: LanguageModel, steps_per_epoch: int, axis_name: str | None = None) -> Callable:
-    """Returns the loss of a batch of chunks int32 [B, T + 1] (see `make_train_step`), in nats, summed over tokens.
-
-    Under `pmap`, `axis_name` is the axis that the batch is dealt out over; the state of all streams is on each device.
-    """
-
-    def loss_fn(params, model_state, batch, rng, step):
-        is_first = step % steps_per_epoch == 0
-        carry = jax.tree.map(lambda part: jnp.where(is_first, 0, part), model_state[CARRY])
-        carry = _own_streams(carry, len(batch), axis_name)
-        logits, carry = model.apply({"params": params}, batch[:, :-1], carry, train=True, rngs={"dropout": rng})
-        losses, correct = scores(logits, batch[:, 1:])
-        model_state = {CARRY: _all_streams(carry, axis_name)}
-        return (losses.sum(), jnp.float32(losses.size)), (model_state, {"accuracy": correct.sum()})
-
-    return loss_fn
-
-
-def _own_streams(carry: Any, count: int, axis_name: str | None) -> Any:  # [L, B, H] each -> [L, count, H]
-    if axis_name is None:
-        return carry
-    first = count * jax.lax.axis_index(axis_name)
-    return jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, first, count, 1), carry)
-
-
-def _all_streams(carry: Any, axis_name: str | None) -> Any:  # [L, count, H] each -> [L, B, H]
-    if axis_name is None:
-        return carry
-    return jax.tree.map(lambda part: jax.lax.all_gather(part, axis_name, axis=1, tiled=True), carry)
-
-
-def scores(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:  # [B, T, V], [B, T] -> twice [B, T]
-    """Returns the loss in nats, and 1 where the likeliest token is the right one, in float32."""
-    logits = logits.astype(jnp.float32)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    return losses, (logits.argmax(-1) == targets).astype(jnp.float32)
-
-
-class Evaluator:
-    """The loss and accuracy of a text, of every character but its first, whatever the batch and the devices."""
-
-    def __init__(self, model: LanguageModel, chunk: int = 256):
-        """Compiles nothing yet; `chunk` is the tokens of a dispatch, on which the result does not depend."""
-        self._model, self._chunk = model, chunk
-
-        def evaluate(params, carry, inputs, targets, weights):  # weights: 0 past the end
-            logits, carry = model.apply({"params": params}, inputs, carry, train=False)
-            losses, correct = scores(logits, targets)
-            return carry, {"loss": (losses * weights).sum(), "accuracy": (correct * weights).sum()}
-
-        self._evaluate = jax.jit(evaluate)
-
-    def __call__(self, params: Any, tokens: np.ndarray, streams: int = 1) -> dict[str, float]:
-        """Returns the means over a text, int32 [N].
-
-        Args:
-            params: of the model.
-            tokens: two or more.
-            streams: S, into which the text is cut: each begins with a state of zeros and carries it to its end.
-        """
-        count = len(tokens) - 1
-        length = -(-count // streams)
-        chunk = min(self._chunk, length)
-        missing = streams * length - count
-        deal = lambda array: np.pad(
-            np.pad(array, (0, missing)).reshape(streams, length), ((0, 0), (0, -length % chunk))
-        )  # [S, C T]
-        columns = map(deal, (tokens[:-1], tokens[1:], np.ones(count, np.float32)))
-        chunks = zip(*(np.split(part, part.shape[1] // chunk, 1) for part in columns), strict=True)
-        carry, totals = self._model.initial_state(streams), {"count": count}
-        for inputs, targets, weights in chunks:
-            carry, sums = self._evaluate(params, carry, inputs, targets, weights)
-            totals |= {name: totals.get(name, 0.0) + float(value) for name, value in sums.items()}
-        return means(totals)
+        return f"{self.model}-{self.data}-{self.seed}"
 
 
 @dataclasses.dataclass
@@ -197,9 +110,9 @@ class Experiment:
     """What a config stands for: text, model, step and state, laid out on devices, nothing run yet."""
 
     text: Text
-    model: LanguageModel
-    evaluator: Evaluator
-    streams: Streams
+    model: LanguageModel | GPT
+    evaluator: streams.Evaluator | windows.Evaluator
+    order: streams.Streams | windows.Windows
     schedule: optax.Schedule
     advance: Callable
     state: TrainState
@@ -213,57 +126,58 @@ def build(config: Config) -> Experiment:
         FileNotFoundError: there is no such file.
     """
     mesh = make_mesh(config.devices, config.fsdp)
-    check_batch_size(config.batch_size, mesh)
+    check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
     text = load_text(config.data, config.data_dir, config.max_characters)
     if len(text.val) < 2:
         raise ValueError(f"the validation part has {len(text.val)} character(s), 2 are needed: give a longer text")
     if (config.train_characters or 0) > len(text.train):
         raise ValueError(f"--train-characters {config.train_characters}: the training part has {len(text.train):,}")
-    streams = Streams(text.train[: config.train_characters], config.batch_size, config.chunk)
     model = create_language_model(describe(config, text)["model"])
-    schedule = make_schedule(config.optimizer, config.epochs * streams.steps_per_epoch)
-    optimizer, decay = make_optimizer(config.optimizer, schedule), config.optimizer.ema
     axis_name = PMAP_AXIS if config.compile == "pmap" else None
+    order, loss_fn, carried, evaluator = _parts(config, text, model, axis_name)
+    schedule = make_schedule(config.optimizer, config.epochs * order.steps_per_epoch)
+    optimizer, decay = make_optimizer(config.optimizer, schedule), config.optimizer.ema
     train_step = make_train_step(
-        make_loss_fn(model, streams.steps_per_epoch, axis_name),
+        loss_fn,
         optimizer,
+        accumulate=config.optimizer.accumulate,
         after_update=ema(decay) if decay else None,
         max_nonfinite=config.max_nonfinite,
         axis_name=axis_name,
     )
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
-    variables = jv.init(model, init_key) | {CARRY: model.initial_state(config.batch_size)}
-    state = create_state(variables, optimizer, run_key, average=decay is not None)
-    advance, state = resident(train_step, streams.chunks, streams, state, mesh, compilation=config.compile)
-    return Experiment(text, model, Evaluator(model), streams, schedule, advance, state)
+    state = create_state(jv.init(model, init_key) | carried, optimizer, run_key, average=decay is not None)
+    advance, state = resident(train_step, order.chunks, order, state, mesh, compilation=config.compile)
+    return Experiment(text, model, evaluator, order, schedule, advance, state)
+
+
+def _parts(config: Config, text: Text, model: LanguageModel | GPT, axis_name: str | None) -> tuple[Any, ...]:
+    """Returns the order of the text, the loss of a batch of it, what is carried from batch to batch, and the scores."""
+    cut = text.train[: config.train_characters], config.batch_size, config.chunk
+    if isinstance(model, GPT):
+        return windows.Windows(*cut, config.seed), windows.make_loss_fn(model), {}, windows.Evaluator(model)
+    order = streams.Streams(*cut)
+    loss_fn = streams.make_loss_fn(model, order.steps_per_epoch, axis_name)
+    return order, loss_fn, {streams.CARRY: model.initial_state(config.batch_size)}, streams.Evaluator(model)
 
 
 def describe(config: Config, text: Text) -> dict[str, Any]:
     """What reading the model back needs beside the weights, as `model.json` has it, and what text it is of."""
-    fields = ("cell", "hidden", "num_layers", "embedding", "dropout")
-    model = {"vocabulary_size": len(text.vocabulary)} | {name: getattr(config, name) for name in fields}
     return {
-        "model": {**model, "dtype": config.precision},
+        "model": {"vocabulary_size": len(text.vocabulary), **_fields(config), "dtype": config.precision},
         "vocabulary": text.vocabulary,
         "characters": len(text.train) + len(text.val),
         "sha256": text.digest,
     }
 
 
-def check_text(directory: Path, about: dict[str, Any]) -> None:
-    """Writes `model.json`, or checks that the text of a run that is gone on with is the one it began with.
-
-    Raises:
-        RunError: it is another.
-    """
-    file = directory / "model.json"
-    if not file.exists():
-        write_json(file, about)
-    elif (there := read_json(file)["sha256"]) != about["sha256"]:
-        raise RunError(
-            f"{directory} was begun with another text (SHA-256 {there[:12]}, now {about['sha256'][:12]}): give that, "
-            "which of --data python means the same version of Python, or another --run-dir"
-        )
+def _fields(config: Config) -> dict[str, Any]:
+    if config.model != "transformer":
+        same = ("hidden", "num_layers", "embedding", "dropout")
+        return {"cell": config.model} | {name: getattr(config, name) for name in same}
+    sizes = {"dim": config.hidden, "depth": config.num_layers, "num_heads": config.num_heads}
+    rest = {"max_length": config.chunk, "positions": config.positions, "dropout_rate": config.dropout}
+    return sizes | rest
 
 
 def train(config: Config, experiment: Experiment) -> dict[str, Any]:
@@ -277,16 +191,17 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         CheckpointError, NonFiniteLossError: see `fit`.
     """
     text = experiment.text
-    check_text(config.directory, describe(config, text))
+    hint = "of --data python: the same version of Python"
+    describe_run(config.directory, describe(config, text), "text", hint)
     best, state = train_to_best(
         config,
         experiment.state,
         experiment.advance,
-        steps_per_epoch=experiment.streams.steps_per_epoch,
+        steps_per_epoch=experiment.order.steps_per_epoch,
         evaluate=lambda state: experiment.evaluator(state.variables["params"], text.val, STREAMS),
         schedule=experiment.schedule,
         criterion=CRITERION,
-        label=config.cell,
+        label=config.model,
         about=f"{len(text.train):,} + {len(text.val):,} characters, {len(text.vocabulary)} different, of "
         f"{text.num_files} file(s), SHA-256 {text.digest[:12]}; ",
         unit="tokens",
@@ -303,13 +218,13 @@ def conclude(config: Config, experiment: Experiment, params: Any, step: int) -> 
     records = read_metrics(directory / "metrics.jsonl")
     report.write_report(
         directory,
-        title=f"{config.num_layers} x {config.hidden} {config.cell.upper()} on {config.data}",
+        title=f"{config.num_layers} x {config.hidden} {config.model.upper()} on {config.data}",
         summary={
             "nats per character": f"{result['val_nats']:.4f}",
             "bits per character": f"{result['val_bits']:.4f}",
             "perplexity": f"{result['val_perplexity']:.3f}",
             "accuracy": f"{result['val_accuracy']:.2%}",
-            "best step": f"{step:,} of {config.epochs * experiment.streams.steps_per_epoch:,}",
+            "best step": f"{step:,} of {config.epochs * experiment.order.steps_per_epoch:,}",
         },
         config=to_json(config),
         records=records,

@@ -1,18 +1,22 @@
 """Writes text with a trained language model: `python -m train.sample_text runs/lstm-python-0 --prompt "def "`.
 
-Shapes: B samples, N characters of the prompt, L characters written.
+A Transformer sees as far as it learnt to. Where a text grows longer, its last part, half as long, becomes the beginning
+of what is gone on with. Shapes: B samples, N characters of the prompt, L characters written.
 """
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 
 from jaxvision.ops.decoding import sample
+from jaxvision.rnn.language_model import LanguageModel
+from jaxvision.transformer.gpt import GPT
 from train.data.text import decode, encode
 from train.shared.run import RunError, exit_on
 from train.trained import TrainedLanguageModel, read_language_model
@@ -68,30 +72,43 @@ def write(trained: TrainedLanguageModel, options: Options) -> list[str]:
         prompt = encode(options.prompt, trained.vocabulary)
     except ValueError as error:
         raise ValueError(f"--prompt, {error}") from error
-    tokens = _draw(trained, options)(trained.variables, jnp.asarray(np.tile(prompt, (options.samples, 1))))
-    return [decode(row, trained.vocabulary) for row in np.asarray(tokens)]
+    tokens = _written(trained, options, np.tile(prompt, (options.samples, 1)))
+    return [decode(row, trained.vocabulary) for row in tokens]
 
 
-def _draw(trained: TrainedLanguageModel, options: Options):
-    """Returns the compiled function of variables and prompts, int [B, N], to what follows them, int [B, L]."""
-    model = trained.model
+def _written(trained: TrainedLanguageModel, options: Options, prompts: np.ndarray) -> np.ndarray:  # [B, N] -> [B, L]
+    draw, key = _draw(trained.model, options), jax.random.key(options.seed)
+    if not isinstance(trained.model, GPT):
+        return np.asarray(draw(trained.variables, prompts, key, options.length))
+    texts, room = prompts, trained.model.max_length
+    while missing := prompts.shape[1] + options.length - texts.shape[1]:
+        seen = texts if texts.shape[1] <= room else texts[:, -(room // 2) :]
+        key, now = jax.random.split(key)
+        more = draw(trained.variables, seen, now, min(missing, room + 1 - seen.shape[1]))
+        texts = np.concatenate([texts, more], 1)
+    return texts[:, prompts.shape[1] :]
 
-    @jax.jit
-    def draw(variables, prompts):
-        def step(tokens, state):  # the layers have the sequence second, decoding has it first
-            state = jax.tree.map(lambda part: part.swapaxes(0, 1), state)
-            logits, state = model.apply(variables, tokens[:, None], state, train=False)
-            return logits[:, 0], jax.tree.map(lambda part: part.swapaxes(0, 1), state)
+
+def _draw(model: LanguageModel | GPT, options: Options) -> Callable[..., jax.Array]:
+    """Returns the compiled function of variables, prompts int [B, N], key and L to what follows them, int [B, L]."""
+    # Recurrent layers have the sequence second, decoding has it first, and so has the Transformer's cache.
+    turned = lambda state: jax.tree.map(lambda part: part if isinstance(model, GPT) else part.swapaxes(0, 1), state)
+
+    @partial(jax.jit, static_argnums=3)
+    def draw(variables: Any, prompts: jax.Array, key: jax.Array, length: int) -> jax.Array:
+        def step(tokens, state):
+            logits, state = model.apply(variables, tokens[:, None], turned(state), train=False)
+            return logits[:, 0], turned(state)
 
         state = model.initial_state(len(prompts))
         if prompts.shape[1] > 1:
             _, state = model.apply(variables, prompts[:, :-1], state, train=False)
         return sample(
             step,
-            jax.tree.map(lambda part: part.swapaxes(0, 1), state),
+            turned(state),
             prompts[:, -1],
-            key=jax.random.key(options.seed),
-            max_length=options.length,
+            key=key,
+            max_length=length,
             end=-1,
             temperature=options.temperature,
             top_k=options.top_k,

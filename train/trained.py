@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import jaxvision as jv
 from jaxvision.rnn.language_model import LanguageModel
 from jaxvision.rnn.seq2seq import Seq2Seq
+from jaxvision.transformer.gpt import GPT
+from jaxvision.transformer.transformer import Transformer
 from train.data.images import ImageSet, Preprocessing
 from train.data.parallel import Vocabulary
 from train.shared.run import RunError, read_json
@@ -94,7 +96,7 @@ class TrainedLanguageModel:
         vocabulary: a token is a place in it.
     """
 
-    model: LanguageModel
+    model: LanguageModel | GPT
     variables: Any
     vocabulary: str
 
@@ -112,9 +114,10 @@ def read_language_model(run_dir: Path) -> TrainedLanguageModel:
     return TrainedLanguageModel(model, jv.load_weights(model, run_dir / "weights.safetensors"), about["vocabulary"])
 
 
-def create_language_model(fields: dict[str, Any]) -> LanguageModel:
-    """Makes a language model of its fields as `model.json` has them."""
-    return LanguageModel(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
+def create_language_model(fields: dict[str, Any]) -> LanguageModel | GPT:
+    """Makes a language model of its fields as `model.json` has them: one of recurrent layers has a cell."""
+    make = LanguageModel if "cell" in fields else GPT
+    return make(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,16 +128,16 @@ class TrainedTranslator:
         model: the module.
         params: its best parameters.
         source, target: the vocabularies.
-        longest_source: tokens of the longest sentence that it learnt from.
-        longest_target: tokens of the longest translation that it learnt, the end included.
+        max_source: most tokens of a sentence that it takes.
+        max_target: tokens of the longest translation that it learnt, the end included, and the most that it writes.
     """
 
-    model: Seq2Seq
+    model: Seq2Seq | Transformer
     params: Any
     source: Vocabulary
     target: Vocabulary
-    longest_source: int
-    longest_target: int
+    max_source: int
+    max_target: int
 
 
 def read_translator(run_dir: Path) -> TrainedTranslator:
@@ -148,17 +151,18 @@ def read_translator(run_dir: Path) -> TrainedTranslator:
         source, target = (
             Vocabulary(**{**about[side], "tokens": tuple(about[side]["tokens"])}) for side in ("source", "target")
         )
-        longest = about["longest_source"], about["longest_target"]
+        limits = about["max_source"], about["max_target"]
     except KeyError as error:
         raise RunError(f"{run_dir} holds no translator (its model.json has no {error.args[0]})") from error
     model = create_translator(about["model"])
     params = jv.load_weights(model, run_dir / "weights.safetensors")["params"]
-    return TrainedTranslator(model, params, source, target, *longest)
+    return TrainedTranslator(model, params, source, target, *limits)
 
 
-def create_translator(fields: dict[str, Any]) -> Seq2Seq:
-    """Makes a translator of its fields as `model.json` has them."""
-    return Seq2Seq(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
+def create_translator(fields: dict[str, Any]) -> Seq2Seq | Transformer:
+    """Makes a translator of its fields as `model.json` has them: one of recurrent layers has a cell."""
+    make = Seq2Seq if "cell" in fields else Transformer
+    return make(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
 
 
 def _about(run_dir: Path) -> dict[str, Any]:

@@ -58,18 +58,18 @@ def read(texts: Sequence[str], trained: TrainedTranslator) -> Sentences:
     """Encodes sentences.
 
     Raises:
-        ValueError: there is none, or one is empty, longer than any that the translator has learnt from, or has
-            characters that it has not met (words that it has not met are unknown words).
+        ValueError: there is none, or one is empty, longer than the translator takes, or has characters that it has not
+            met (words that it has not met are unknown words).
     """
     if not texts:
         raise ValueError("there is nothing to translate: give sentences, or lines on the standard input")
     vocabulary = trained.source
     for number, text in enumerate(texts, start=1):
         tokens = vocabulary.split(text)
-        if not 0 < len(tokens) <= trained.longest_source:
+        if not 0 < len(tokens) <= trained.max_source:
             raise ValueError(
-                f"sentence {number} has {len(tokens)} tokens: 1 to {trained.longest_source} are expected, as the "
-                "longest has that the translator learnt from"
+                f"sentence {number} has {len(tokens)} tokens: 1 to {trained.max_source} are expected, the --max-length "
+                "of the training"
             )
         strangers = unknown(trained, text)
         if strangers and not vocabulary.words:
@@ -85,7 +85,7 @@ def unknown(trained: TrainedTranslator, text: str) -> list[str]:
 
 def translate(trained: TrainedTranslator, split: Sentences, options: Options) -> tuple[list[str], list[Look]]:
     """Returns the translations of sentences, and where the decoder looked, if it looks and that is to be drawn."""
-    translator = Translator(trained.model, trained.longest_target, make_mesh(1), min(BATCH_SIZE, len(split)))
+    translator = Translator(trained.model, trained.max_target, make_mesh(1), min(BATCH_SIZE, len(split)))
     written = translator.write(trained.params, split, options.beams, options.length_penalty)
     texts = [trained.target.decode(row) for row in written.tolist()]
     if options.alignment is None:

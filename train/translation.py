@@ -17,7 +17,7 @@ import optax
 from matplotlib.figure import Figure
 
 import jaxvision as jv
-from jaxvision.rnn.seq2seq import Pairs
+from jaxvision.layers.pairs import Pairs
 from train.data.parallel import PAD, Corpus, ReadingConfig, Sentences, load_corpus
 from train.shared import figures, report
 from train.shared.buckets import Buckets
@@ -26,7 +26,7 @@ from train.shared.feed import streaming
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
 from train.shared.metrics import Criterion, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from train.shared.run import RunError, exit_on, read_json, to_json, write_json
+from train.shared.run import describe_run, exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step
 from train.shared.text_scores import bleu, exact, scores_by_length
@@ -48,18 +48,21 @@ class Config(TrainingConfig):
     """Corpus: dates, written in many ways and in ISO 8601 (needs no files), or files, sentences of your own."""
     data_dir: Path | None = None
     """files: a directory of train.FROM, train.TO, val.FROM, val.TO, and if there is a test split test.FROM, test.TO."""
+    model: Literal["lstm", "gru", "transformer"] = "lstm"
+    """Recurrent layers, or blocks of attention."""
     attention: Literal["none", "additive", "multiplicative", "dot"] = "additive"
-    """How the decoder looks at the source: not at all (it has the encoder's last state), as Bahdanau or as Luong."""
-    cell: Literal["lstm", "gru"] = "lstm"
-    """Recurrent cell."""
+    """lstm, gru: how the decoder looks at the source: not at all (it has the encoder's last state), as Bahdanau or as
+    Luong."""
     hidden: int = 128
-    """Units of each layer."""
+    """Units of each layer or block."""
     num_layers: int = 1
-    """Recurrent layers of the encoder, and of the decoder."""
+    """Layers or blocks of the encoder, and of the decoder."""
     embedding: int = 64
-    """Numbers that stand for a token."""
+    """lstm, gru: numbers that stand for a token."""
     bidirectional: bool = True
-    """Whether the encoder reads in both directions, with half of the units for each."""
+    """lstm, gru: whether the encoder reads in both directions, with half of the units for each."""
+    num_heads: int = 4
+    """transformer: heads of attention, which divide the units."""
     dropout: float = 0.0
     """Share of the activations dropped in training."""
     scheduled_sampling: float = 0.0
@@ -88,20 +91,30 @@ class Config(TrainingConfig):
             ValueError: an option outside its range.
         """
         super().__post_init__()
-        self.check_least(1, "hidden", "num_layers", "embedding", "beams")
+        self.check_least(1, "hidden", "num_layers", "embedding", "num_heads", "beams")
         self.check_least(0, "length_penalty")
         for name in ("dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be from 0 to below 1, got {getattr(self, name)}")
         if not 0 <= self.scheduled_sampling <= 1:
             raise ValueError(f"--scheduled-sampling must be from 0 to 1, got {self.scheduled_sampling}")
-        if self.bidirectional and self.hidden % 2:
+        if self.model == "transformer":
+            if self.hidden % (2 * self.num_heads):
+                raise ValueError(
+                    f"--hidden must be a multiple of twice --num-heads {self.num_heads}, got {self.hidden}"
+                )
+        elif self.bidirectional and self.hidden % 2:
             raise ValueError(f"--hidden must be even, half for each direction of the encoder, got {self.hidden}")
 
     @property
     def name(self) -> str:
         """What is trained, on what, and the seed."""
-        return f"translation-{self.attention}-{self.data}-{self.seed}"
+        return f"translation-{self.kind}-{self.data}-{self.seed}"
+
+    @property
+    def kind(self) -> str:
+        """What tells translators apart: the attention of recurrent ones."""
+        return "transformer" if self.model == "transformer" else self.attention
 
 
 def make_loss_fn(
@@ -117,8 +130,9 @@ def make_loss_fn(
 
     def loss_fn(params, model_state, batch, rng, step):
         keys = dict(zip(("dropout", "sampling"), jax.random.split(rng), strict=True))
-        options = {"sampling": sampling and sampling(step), "train": True, "rngs": keys}
-        sums = scores(model.apply({"params": params}, given(batch), **options), batch.target[:, 1:], smoothing)
+        options = {} if sampling is None else {"sampling": sampling(step)}
+        logits = model.apply({"params": params}, given(batch), train=True, rngs=keys, **options)
+        sums = scores(logits, batch.target[:, 1:], smoothing)
         return (sums.pop("loss"), sums.pop("count")), (model_state, sums)
 
     return loss_fn
@@ -192,31 +206,26 @@ def build(config: Config) -> Experiment:
 def describe(config: Config, corpus: Corpus) -> dict[str, Any]:
     """What reading the model back needs beside the weights, as `model.json` has it, and what corpus it is of."""
     sizes = {"source_size": len(corpus.source.tokens), "target_size": len(corpus.target.tokens)}
-    fields = ("cell", "hidden", "num_layers", "embedding", "bidirectional", "attention", "dropout")
+    max_source = max(corpus.splits["train"].source.shape[1], config.reading.max_length)
+    longest = max(max_source, *(part.target.shape[1] for part in corpus.splits.values()))
     return {
-        "model": {**sizes, **{name: getattr(config, name) for name in fields}, "dtype": config.precision},
+        "model": {**sizes, **model_fields(config, longest), "dtype": config.precision},
         "source": dataclasses.asdict(corpus.source),
         "target": dataclasses.asdict(corpus.target),
-        "longest_source": corpus.splits["train"].source.shape[1],
-        "longest_target": corpus.splits["train"].target.shape[1] - 1,
+        "max_source": max_source,
+        "max_target": corpus.splits["train"].target.shape[1] - 1,
         "sha256": corpus.digest,
     }
 
 
-def check_corpus(directory: Path, about: dict[str, Any]) -> None:
-    """Writes `model.json`, or checks that the corpus of a run that is gone on with is the one it began with.
-
-    Raises:
-        RunError: it is another.
-    """
-    file = directory / "model.json"
-    if not file.exists():
-        write_json(file, about)
-    elif (there := read_json(file)["sha256"]) != about["sha256"]:
-        raise RunError(
-            f"{directory} was begun with another corpus (SHA-256 {there[:12]}, now {about['sha256'][:12]}): give that, "
-            "or another --run-dir"
-        )
+def model_fields(config: Config, longest: int) -> dict[str, Any]:
+    """Returns the fields of `Seq2Seq`, or those of `Transformer` that takes as many tokens as `longest`."""
+    if config.model != "transformer":
+        same = ("hidden", "num_layers", "embedding", "bidirectional", "attention", "dropout")
+        return {"cell": config.model} | {name: getattr(config, name) for name in same}
+    size = {"dim": config.hidden, "depth": config.num_layers, "hidden": 4 * config.hidden}
+    how = {"shared": "target", "norm_first": True, "final_norm": True, "max_length": longest}
+    return {**size, "num_heads": config.num_heads, "dropout_rate": config.dropout, **how}
 
 
 def train(config: Config, experiment: Experiment) -> dict[str, Any]:
@@ -232,7 +241,7 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
     corpus = experiment.corpus
     if config.data == "files":
         bleu(["a"], ["a"])  # fails here where it is not installed, and not after hours
-    check_corpus(config.directory, describe(config, corpus))
+    describe_run(config.directory, describe(config, corpus), "corpus")
     sizes = ", ".join(f"{split} {len(part):,}" for split, part in corpus.splits.items())
     best, state = train_to_best(
         config,
@@ -242,7 +251,7 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         evaluate=experiment.evaluate,
         schedule=experiment.schedule,
         criterion=CRITERION,
-        label=config.attention,
+        label=config.kind,
         about=f"pairs: {sizes}; {len(corpus.source.tokens):,} and {len(corpus.target.tokens):,} tokens; ",
         unit="tokens",
     )
@@ -266,7 +275,7 @@ def conclude(config: Config, experiment: Experiment, params: Any, step: int) -> 
     records = read_metrics(directory / "metrics.jsonl")
     report.write_report(
         directory,
-        title=f"{config.num_layers} x {config.hidden} {config.cell.upper()}, attention: {config.attention}",
+        title=f"{config.num_layers} x {config.hidden} {config.model}, attention: {config.kind}",
         summary={
             name: headline(result),
             "nats per token": f"{result['loss']:.4f}",

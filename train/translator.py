@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxvision.layers.pairs import Pairs
 from jaxvision.ops.decoding import beam_search, greedy
-from jaxvision.rnn.seq2seq import Pairs
 from train.data.parallel import END, PAD, START, UNKNOWN, Sentences, Vocabulary
 from train.shared.mesh import batch_sharding
 from train.shared.step import means

@@ -17,14 +17,21 @@ from jax import lax
 from jax.extend.backend import get_backend
 from jax.typing import DTypeLike
 
-from jaxvision.layers.initializers import torch_kernel
+from jaxvision.layers.embedding import rotate
 
 Implementation = Literal["xla", "cudnn"]
 
 
-def causal_mask(length: int) -> jax.Array:  # -> [1, 1, T, T]
-    """Lets each token see itself and those before it."""
-    return jnp.tril(jnp.ones((1, 1, length, length), bool))
+def causal_mask(length: int, size: int | None = None, first: int | jax.Array = 0) -> jax.Array:  # -> [1, 1, T, S]
+    """Lets each token see itself and those before it.
+
+    Args:
+        length: T.
+        size: S, the keys, of which the first stands at place 0; None for T.
+        first: where the first query stands.
+    """
+    queries = first + jnp.arange(length)[:, None]
+    return (jnp.arange(length if size is None else size) <= queries)[None, None]
 
 
 def padding_mask(lengths: jax.Array, size: int) -> jax.Array:  # [B] -> [B, 1, 1, S]
@@ -38,6 +45,8 @@ def dot_product_attention(
     value: jax.Array,
     mask: jax.Array | None = None,
     *,
+    bias: jax.Array | None = None,
+    causal: bool = False,
     implementation: Implementation | None = None,
 ) -> jax.Array:
     """Returns the means of values, [B, T, H, d]; of a query that sees no key, zeros.
@@ -50,34 +59,48 @@ def dot_product_attention(
         query: [B, T, H, d].
         key, value: [B, S, H, d].
         mask: bool, to be broadcast to [B, H, T, S]; whether a query sees a key.
+        bias: is added to the scores before the softmax, [B, H, T, S] or 1 in place of them.
+        causal: whether a query sees no key after its own place; then S is T.
         implementation: None takes "cudnn" on NVIDIA's GPUs where it can do it (see `cudnn_can`), elsewhere "xla".
 
     Raises:
         TypeError: the mask is not of bool.
-        ValueError: an unknown implementation.
+        ValueError: an unknown implementation, or a causal one of other keys than queries.
     """
     if implementation not in (None, "xla", "cudnn"):
         raise ValueError(f"implementation must be xla, cudnn or None, got {implementation!r}")
     _check_mask(mask)
+    if causal and query.shape[1] != key.shape[1]:
+        raise ValueError(f"causal attention is of a sequence upon itself, got {query.shape} and {key.shape}")
+    by_cudnn = partial(_by_cudnn, mask=mask, bias=bias, causal=causal)
     if implementation == "cudnn":
-        return _by_cudnn(query, key, value, mask)
-    by_xla = lambda query, key, value: weighted_values(attention_weights(query, key, mask), value)
-    if implementation is None and "cuda" in get_backend().platform_version and cudnn_can(query, mask):
-        return lax.platform_dependent(query, key, value, cuda=partial(_by_cudnn, mask=mask), default=by_xla)
+        return by_cudnn(query, key, value)
+    seen = only_before(mask, query.shape[1]) if causal else mask
+    by_xla = lambda query, key, value: weighted_values(attention_weights(query, key, seen, bias), value)
+    chosen = implementation is None and "cuda" in get_backend().platform_version
+    if chosen and cudnn_can(query, mask, bias):
+        return lax.platform_dependent(query, key, value, cuda=by_cudnn, default=by_xla)
     return by_xla(query, key, value)
 
 
-def cudnn_can(query: jax.Array, mask: jax.Array | None) -> bool:  # query: [B, T, H, d]
+def only_before(mask: jax.Array | None, length: int) -> jax.Array:  # [B, H, T, T]
+    """Hides from each query what is after it too."""
+    return causal_mask(length) if mask is None else mask & causal_mask(length)
+
+
+def cudnn_can(query: jax.Array, mask: jax.Array | None, bias: jax.Array | None = None) -> bool:  # query: [B, T, H, d]
     """Tells whether cuDNN's flash attention takes a type and shape on every GPU that has it, whatever the lengths."""
     dim = query.shape[-1]
-    return query.dtype in (jnp.bfloat16, jnp.float16) and dim % 8 == 0 and dim <= 128 and mask is None
+    return query.dtype in (jnp.bfloat16, jnp.float16) and dim % 8 == 0 and dim <= 128 and mask is None and bias is None
 
 
-def attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def attention_weights(
+    query: jax.Array, key: jax.Array, mask: jax.Array | None = None, bias: jax.Array | None = None
+) -> jax.Array:
     """Returns how much of each value a query gets, in the type of the query.
 
     Args:
-        query, key, mask: see `dot_product_attention`.
+        query, key, mask, bias: see `dot_product_attention`.
 
     Returns:
         [B, H, T, S], which sum to 1 over S, or are all zero for a query that sees no key.
@@ -86,6 +109,7 @@ def attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None =
     wide = jnp.promote_types(query.dtype, jnp.float32)
     query, key = (x.transpose(0, 2, 1, 3) for x in (query, key))
     scores = jnp.matmul(query, key.swapaxes(-1, -2), preferred_element_type=wide) * query.shape[-1] ** -0.5
+    scores = scores if bias is None else scores + bias.astype(wide)
     if mask is None:
         return jax.nn.softmax(scores).astype(query.dtype)
     # The lowest finite number, not -inf: its exponential is 0 too, and where all are masked nothing is NaN.
@@ -98,9 +122,20 @@ def weighted_values(weights: jax.Array, value: jax.Array) -> jax.Array:  # [B, H
     return jnp.matmul(weights, value.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
 
 
-def _by_cudnn(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None) -> jax.Array:
-    attended = jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="cudnn")
-    return attended if mask is None else jnp.where(mask.any(-1).swapaxes(1, 2)[..., None], attended, 0)
+def _by_cudnn(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array | None,
+    bias: jax.Array | None = None,
+    causal: bool = False,
+) -> jax.Array:
+    options = {"mask": mask, "is_causal": causal, "implementation": "cudnn"}
+    attended = jax.nn.dot_product_attention(query, key, value, bias, **options)
+    if mask is None:
+        return attended
+    seen = only_before(mask, query.shape[1]) if causal else mask
+    return jnp.where(seen.any(-1).swapaxes(1, 2)[..., None], attended, 0)
 
 
 def _check_mask(mask: jax.Array | None) -> None:
@@ -108,8 +143,22 @@ def _check_mask(mask: jax.Array | None) -> None:
         raise TypeError(f"mask must be of bool, [B, H, T, S] or 1 in place of them; got {mask.dtype} {mask.shape}")
 
 
+class KeysValues(NamedTuple):
+    """What is found, and what it is found by: of a sequence that is looked at, or of the tokens so far (a cache).
+
+    Attributes:
+        keys: [B, S, H, d].
+        values: [B, S, H, d].
+    """
+
+    keys: jax.Array
+    values: jax.Array
+
+
 class MultiHeadAttention(nn.Module):
     """Attention in several heads, between linear layers: of a sequence upon itself, or upon another.
+
+    The weights of attention, [B, H, T, S], are sown as `weights` for those who name "intermediates" as mutable.
 
     Attributes:
         num_heads: H.
@@ -118,6 +167,8 @@ class MultiHeadAttention(nn.Module):
         kernel_init: draws the weights of the layer after attention.
         bias_init: draws the biases of both.
         implementation: see `dot_product_attention`.
+        causal: whether a token of a sequence sees itself and those before it alone.
+        rotary: whether keys and queries are turned by their place (see `jaxvision.layers.embedding.rotate`).
         dtype: of the computation; parameters are float32, and softmax is of float32 or wider.
     """
 
@@ -127,116 +178,134 @@ class MultiHeadAttention(nn.Module):
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     bias_init: Initializer = nn.initializers.zeros
     implementation: Implementation | None = None
+    causal: bool = False
+    rotary: bool = False
     dtype: DTypeLike = jnp.float32
 
-    @nn.compact
+    def setup(self):
+        """Makes the layers."""
+        self.qkv = _Projections(3, self.qkv_init, self.bias_init, self.dtype)
+        self.projection = _Projections(1, self.kernel_init, self.bias_init, self.dtype)
+        self.drop = nn.Dropout(self.dropout_rate)
+
     def __call__(
-        self, x: jax.Array, context: jax.Array | None = None, *, mask: jax.Array | None = None, train: bool
+        self,
+        x: jax.Array,
+        context: jax.Array | None = None,
+        *,
+        mask: jax.Array | None = None,
+        bias: jax.Array | None = None,
+        train: bool,
     ) -> jax.Array:
         """Returns [B, T, D].
-
-        The weights of attention, [B, H, T, S], are sown as `weights` for those who name "intermediates" as mutable.
 
         Args:
             x: [B, T, D], whose queries are asked.
             context: [B, S, D], whose keys and values answer; None for x itself.
-            mask: see `dot_product_attention`.
+            mask, bias: see `dot_product_attention`; the bias is for a sequence upon itself.
             train: whether to drop weights.
 
         Raises:
-            ValueError: the heads do not divide D, the sequences differ in D, or cuDNN is to drop weights.
+            ValueError: the heads do not divide D, the sequences differ in D, a causal or rotary layer is given another
+                sequence, or cuDNN is to drop weights.
         """
-        dim, drops = x.shape[-1], train and self.dropout_rate > 0
+        if context is not None:
+            if context.shape[-1] != x.shape[-1]:
+                raise ValueError(f"both sequences must have one dimension, got {x.shape} and {context.shape}")
+            return self.recall(x, self.remember(context), mask=mask, train=train)
+        query, key, value = self._heads(self.qkv(x))
+        query, key = self._turned(query, key, jnp.arange(x.shape[1]))
+        return self._attend(query, KeysValues(key, value), mask, bias, self.causal, train)
+
+    def remember(self, context: jax.Array) -> KeysValues:  # [B, S, D]
+        """Returns keys and values of a sequence, for `recall`."""
+        if self.causal or self.rotary:
+            raise ValueError("causal and rotary attention are of one sequence upon itself, not of another")
+        return KeysValues(*self._heads(self.qkv(context, 1, 3)))
+
+    def recall(
+        self, x: jax.Array, memory: KeysValues, *, mask: jax.Array | None = None, train: bool
+    ) -> jax.Array:  # [B, T, D]
+        """Returns what x, [B, T, D], gets of another sequence, as `remember` gives that."""
+        (query,) = self._heads(self.qkv(x, 0, 1))
+        return self._attend(query, memory, mask, None, False, train)
+
+    def extend(
+        self, x: jax.Array, cache: KeysValues, first: jax.Array, *, bias: jax.Array | None = None, train: bool
+    ) -> tuple[jax.Array, KeysValues]:
+        """Goes on with sequences, of which the keys and values so far are known: gives what the whole would there.
+
+        Args:
+            x: [B, T, D], the next tokens.
+            cache: of S tokens at most, those from `first` on not written yet.
+            first: int [], where the first of x stands; first + T is at most S.
+            bias: see `dot_product_attention`.
+            train: whether to drop weights.
+
+        Returns:
+            [B, T, D], and the cache with the new tokens.
+
+        Raises:
+            ValueError: the layer is not causal: earlier tokens would have to see the new ones.
+        """
+        if not self.causal:
+            raise ValueError("only causal attention can go on with a sequence: causal=False")
+        query, key, value = self._heads(self.qkv(x))
+        query, key = self._turned(query, key, first + jnp.arange(x.shape[1]))
+        write = lambda old, new: lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), first, 1)
+        cache = jax.tree.map(write, cache, KeysValues(key, value))
+        mask = causal_mask(x.shape[1], cache.keys.shape[1], first)
+        return self._attend(query, cache, mask, bias, False, train), cache
+
+    def _heads(self, projections: list[jax.Array]) -> list[jax.Array]:  # [B, N, D] each -> [B, N, H, d] each
+        dim = projections[0].shape[-1]
         if dim % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads} does not divide the dimension {dim}")
+        return [part.reshape(*part.shape[:2], self.num_heads, -1) for part in projections]
+
+    def _turned(self, query: jax.Array, key: jax.Array, places: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return (rotate(query, places), rotate(key, places)) if self.rotary else (query, key)
+
+    def _attend(
+        self,
+        query: jax.Array,
+        memory: KeysValues,
+        mask: jax.Array | None,
+        bias: jax.Array | None,
+        causal: bool,
+        train: bool,
+    ) -> jax.Array:  # [B, T, H, d] -> [B, T, D]
+        drops = train and self.dropout_rate > 0
         if drops and self.implementation == "cudnn":
             raise ValueError(
                 f'implementation="cudnn" drops no weights of attention, rate {self.dropout_rate}: use "xla"'
             )
-        projections = _Projections(self.qkv_init, self.bias_init, self.dtype, name="qkv")(x, context)
-        query, key, value = (part.reshape(*part.shape[:2], self.num_heads, -1) for part in projections)
         if drops or self.is_mutable_collection("intermediates"):
-            weights = attention_weights(query, key, mask)
+            seen = only_before(mask, query.shape[1]) if causal else mask
+            weights = attention_weights(query, memory.keys, seen, bias)
             self.sow("intermediates", "weights", weights)
-            attended = weighted_values(nn.Dropout(self.dropout_rate, deterministic=not train)(weights), value)
+            attended = weighted_values(self.drop(weights, deterministic=not train), memory.values)
         else:
-            attended = dot_product_attention(query, key, value, mask, implementation=self.implementation)
-        fields = {"dtype": self.dtype, "kernel_init": self.kernel_init, "bias_init": self.bias_init}
-        return nn.Dense(dim, **fields, name="projection")(attended.reshape(x.shape))
+            options = {"bias": bias, "causal": causal, "implementation": self.implementation}
+            attended = dot_product_attention(query, *memory, mask, **options)
+        (output,) = self.projection(attended.reshape(*attended.shape[:2], -1))
+        return output
 
 
 class _Projections(nn.Module):
-    """Queries, keys and values: one matrix product of a sequence, two where keys and values are of another."""
+    """Linear layers to as many numbers as they are given, side by side: one matrix product gives any of them."""
 
+    count: int
     kernel_init: Initializer
     bias_init: Initializer
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: jax.Array, context: jax.Array | None) -> list[jax.Array]:  # 3 x [B, T or S, D]
-        dim = x.shape[-1]
-        if context is not None and context.shape[-1] != dim:
-            raise ValueError(f"both sequences must have one dimension, got {x.shape} and {context.shape}")
-        kernel = self.param("kernel", self.kernel_init, (dim, 3 * dim))
-        bias = self.param("bias", self.bias_init, (3 * dim,))
-        x, context, kernel, bias = promote_dtype(x, context, kernel, bias, dtype=self.dtype)
-        if context is None:
-            return jnp.split(x @ kernel + bias, 3, -1)
-        query = x @ kernel[:, :dim] + bias[:dim]
-        return [query, *jnp.split(context @ kernel[:, dim:] + bias[dim:], 2, -1)]
-
-
-class Memory(NamedTuple):
-    """What a decoder looks at: S places.
-
-    Attributes:
-        values: [B, S, C], what is there.
-        keys: [B, S, D], what they are found by.
-        mask: bool [B, S], which of them there are.
-    """
-
-    values: jax.Array
-    keys: jax.Array
-    mask: jax.Array
-
-
-class Alignment(nn.Module):
-    """How well each place of a memory fits what a decoder asks.
-
-    Additive as in Bahdanau, Cho and Bengio 2015, https://arxiv.org/abs/1409.0473, the others as in Luong, Pham and
-    Manning 2015, https://arxiv.org/abs/1508.04025.
-
-    Attributes:
-        kind: "additive", v tanh(W q + U k); "multiplicative", q W k; "dot", q k.
-        hidden: D, of the queries and keys.
-        dtype: of the computation; the softmax is of float32 or wider.
-    """
-
-    kind: Literal["additive", "multiplicative", "dot"]
-    hidden: int
-    dtype: DTypeLike
-
-    def setup(self):
-        """Makes the layers that the kind has."""
-        linear = partial(nn.Dense, use_bias=False, dtype=self.dtype, kernel_init=torch_kernel)
-        if self.kind != "dot":
-            self.key = linear(self.hidden)
-        if self.kind == "additive":
-            self.query = linear(self.hidden)
-            self.score = linear(1)
-
-    def keys(self, values: jax.Array) -> jax.Array:  # [B, S, C] -> [B, S, D]
-        """Returns what places are found by: the part of the score that is the same at every step."""
-        return values if self.kind == "dot" else self.key(values)
-
-    def __call__(self, query: jax.Array, memory: Memory) -> jax.Array:  # [B, K, D] -> [B, K, S]
-        """Returns how much of each place a query gets: they sum to 1, or are 0 where there is no place at all."""
-        if self.kind == "additive":
-            asked = self.query(query)[:, :, None] + memory.keys[:, None]  # [B, K, S, D]
-            scores = self.score(jnp.tanh(asked))[..., 0]
-        else:
-            scores = query @ memory.keys.swapaxes(1, 2)
-        scores, mask = scores.astype(jnp.promote_types(self.dtype, jnp.float32)), memory.mask[:, None]
-        # The lowest finite number, not -inf: where there is no place at all, nothing is NaN.
-        weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min))
-        return jnp.where(mask, weights, 0).astype(self.dtype)
+    def __call__(self, x: jax.Array, first: int = 0, last: int | None = None) -> list[jax.Array]:  # [B, N, D]
+        """Returns what the layers from `first` to before `last` give, [B, N, D] each."""
+        dim, last = x.shape[-1], last or self.count
+        kernel = self.param("kernel", self.kernel_init, (dim, self.count * dim))
+        bias = self.param("bias", self.bias_init, (self.count * dim,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        part = slice(first * dim, last * dim)
+        return jnp.split(x @ kernel[:, part] + bias[part], last - first, -1)

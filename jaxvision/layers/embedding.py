@@ -1,9 +1,11 @@
 """Tokens and where they stand.
 
 Shapes: B batch, H height, W width, C channels; h and w of the grid of patches, N = h w tokens, P tokens before them,
-which stand nowhere, D dimension.
+which stand nowhere, D dimension; T queries, S keys, d dimension of a head.
 """
 
+import functools
+import math
 from functools import partial
 from typing import Literal
 
@@ -55,10 +57,18 @@ class PatchEmbedding(nn.Module):
         return patches.reshape(*patches.shape[:3], -1) @ kernel.reshape(-1, self.dim) + bias
 
 
-def sine_cosine_1d(length: int, dim: int, temperature: float = 10_000.0) -> np.ndarray:  # -> [length, D], float64
+def sine_cosine_1d(
+    length: int, dim: int, temperature: float = 10_000.0, *, halves: bool = False
+) -> np.ndarray:  # -> [length, D], float64
     """Returns positions of a sequence: sines and cosines in turn, of wavelengths from 2 pi to `temperature` 2 pi.
 
     Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.5.
+
+    Args:
+        length: of the sequence.
+        dim: D.
+        temperature: of the longest wave.
+        halves: whether all sines come before all cosines, as in tensor2tensor and Marian.
 
     Raises:
         ValueError: the dimension is odd.
@@ -66,7 +76,65 @@ def sine_cosine_1d(length: int, dim: int, temperature: float = 10_000.0) -> np.n
     if dim % 2:
         raise ValueError(f"positions of sines and cosines need an even dimension, got {dim}")
     angles = np.arange(length)[:, None] / temperature ** (np.arange(0, dim, 2) / dim)
-    return np.stack([np.sin(angles), np.cos(angles)], -1).reshape(length, dim)
+    waves = np.sin(angles), np.cos(angles)
+    return np.concatenate(waves, -1) if halves else np.stack(waves, -1).reshape(length, dim)
+
+
+def rotate(x: jax.Array, places: jax.Array, temperature: float = 10_000.0) -> jax.Array:  # [..., T, H, d], [T]
+    """Turns queries or keys by angles that grow with their place, so that products depend on the distance alone.
+
+    Su et al. 2021, https://arxiv.org/abs/2104.09864, equation 34, but that the numbers that are turned together are not
+    neighbours: number i goes with number i + d / 2, as in GPT-NeoX and LLaMA.
+
+    Raises:
+        ValueError: d is odd.
+    """
+    dim, wide = x.shape[-1], jnp.promote_types(x.dtype, jnp.float32)
+    if dim % 2:
+        raise ValueError(f"rotary positions need heads of an even dimension, got {dim}")
+    angles = places[:, None].astype(wide) * (temperature ** (-np.arange(0, dim, 2) / dim)).astype(wide)
+    cosine, sine = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]  # [T, 1, d / 2]
+    first, second = jnp.split(x.astype(wide), 2, -1)
+    return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], -1).astype(x.dtype)
+
+
+class RelativeBias(nn.Module):
+    """A bias of attention for each head and each distance, the large ones in groups, from a table.
+
+    Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 2.1 (T5).
+
+    Attributes:
+        num_heads: H.
+        causal: whether no key after the query counts; all groups are then of those before.
+        num_groups: half of them of a single distance, the others each of a range larger than the last.
+        max_distance: from which on all distances are one group.
+    """
+
+    num_heads: int
+    causal: bool
+    num_groups: int = 32
+    max_distance: int = 128
+
+    @nn.compact
+    def __call__(self, queries: jax.Array, keys: jax.Array) -> jax.Array:  # [T], [S], their places -> [1, H, T, S]
+        """Returns what is added to the scores."""
+        table = self.param("table", nn.initializers.normal(0.02), (self.num_groups, self.num_heads))
+        distances = queries[:, None] - keys  # [T, S]
+        groups = distance_groups(self.num_groups // (1 if self.causal else 2), self.max_distance)
+        group = jnp.asarray(groups)[jnp.clip(jnp.abs(distances), 0, self.max_distance)]
+        group = jnp.where(distances >= 0, group, 0 if self.causal else group + self.num_groups // 2)
+        return jnp.take(table, group, 0, mode="clip").transpose(2, 0, 1)[None]
+
+
+@functools.cache
+def distance_groups(num_groups: int, max_distance: int) -> np.ndarray:  # -> int32 [max_distance + 1]
+    """Returns the group of each distance: of half of them one, then ranges even on a logarithmic scale."""
+    alone = num_groups // 2
+    if not 0 < alone < max_distance:
+        raise ValueError(f"{num_groups} groups of distances up to {max_distance}: 2 or more, and fewer than twice that")
+    far = np.arange(alone, max_distance + 1) / np.float32(alone)
+    ranges = np.log(far).astype(np.float32) / np.float32(math.log(max_distance / alone)) * (num_groups - alone)
+    return np.concatenate([np.arange(alone), np.minimum(alone + ranges.astype(int), num_groups - 1)]).astype(np.int32)
 
 
 def sine_cosine_2d(

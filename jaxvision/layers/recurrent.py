@@ -1,175 +1,21 @@
-"""Recurrent layers: RNN, LSTM and GRU as PyTorch defines them, and the one scan over time.
+"""Recurrent layers: RNN, LSTM and GRU as PyTorch defines them.
 
-The projections of all inputs are one matrix product before the scan, and so is the gradient of the recurrent weights
-after the reverse scan: within it each step has the one product that cannot be put off.
+The projections of all inputs are one matrix product before the scan over time (`jaxvision/layers/scan.py`).
 
 Shapes: B batch, T time, D input, H hidden units, G gates, L layers, S directions (1 or 2).
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import DTypeLike
 
-from jaxvision.layers.cells import GRU_CELL, LSTM_CELL, RELU, RESET_FIRST, TANH, Cell, Gates, State
+from jaxvision.layers.cells import GRU_CELL, LSTM_CELL, RELU, RESET_FIRST, TANH, Cell, State
 from jaxvision.layers.initializers import uniform
-
-
-class Scan(NamedTuple):
-    """How a cell goes over time.
-
-    Attributes:
-        cell: the cell.
-        reverse: from the last step to the first.
-        unroll: steps of the scan that are compiled in a row.
-    """
-
-    cell: Cell
-    reverse: bool
-    unroll: int
-
-
-def scan_over_time(
-    scan: Scan, inputs: Gates, kernel: jax.Array, bias: jax.Array, state: State, mask: jax.Array | None
-) -> tuple[jax.Array, State]:
-    """Runs a cell over time.
-
-    Args:
-        scan: the cell and its direction.
-        inputs: the projected inputs, G x [T, B, H].
-        kernel: [H, G H], the recurrent weights.
-        bias: [G H], of the product of state and kernel.
-        state: before the first step, each [B, H].
-        mask: bool [T, B], where there is a step; elsewhere the state stays as it is. None for everywhere.
-
-    Returns:
-        The output of every step, [T, B, H], and the state after the last.
-    """
-    if scan.cell != RESET_FIRST:
-        return _scan_with_gathered_gradient(scan, inputs, kernel, bias, state, mask)
-
-    def body(state, at):
-        new = _where(at[1], scan.cell.step(at[0], kernel, bias, state), state)
-        return new, new[0]
-
-    last, outputs = lax.scan(body, state, (inputs, mask), reverse=scan.reverse, unroll=scan.unroll)
-    return outputs, last
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _scan_with_gathered_gradient(
-    scan: Scan, inputs: Gates, kernel: jax.Array, bias: jax.Array, state: State, mask: jax.Array | None
-) -> tuple[jax.Array, State]:
-    """Is `scan_over_time`, whose recurrent weights have their gradient from one product over all steps."""
-
-    def body(state, at):
-        new, _ = _advance(scan.cell, *at, kernel, bias, state)
-        return new, new[0]
-
-    last, outputs = lax.scan(body, state, (inputs, mask), reverse=scan.reverse, unroll=scan.unroll)
-    return outputs, last
-
-
-def _advance(cell: Cell, inputs: Gates, mask: jax.Array | None, kernel: jax.Array, bias: jax.Array, state: State):
-    """Returns the state after a step, and the gates: the sum of what inputs and state give, or what the state gives."""
-    gates = tuple(jnp.split(state[0] @ kernel + bias, cell.num_gates, -1))
-    if cell.is_sum:
-        gates = tuple(of_input + of_state for of_input, of_state in zip(inputs, gates, strict=True))
-    parts = (gates,) if cell.is_sum else (inputs, gates)
-    return _where(mask, cell.step(*parts, state), state), gates
-
-
-def _where(mask: jax.Array | None, new: State, old: State) -> State:
-    return new if mask is None else tuple(jnp.where(mask[:, None], n, o) for n, o in zip(new, old, strict=True))
-
-
-def _forward(scan: Scan, inputs: Gates, kernel: jax.Array, bias: jax.Array, state: State, mask: jax.Array | None):
-    def body(state, at):
-        new, gates = _advance(scan.cell, *at, kernel, bias, state)
-        return new, (new, gates)
-
-    last, (states, gates) = lax.scan(body, state, (inputs, mask), reverse=scan.reverse, unroll=scan.unroll)
-    return (states[0], last), (None if scan.cell.is_sum else inputs, kernel, state, mask, states, gates)
-
-
-def _backward(scan: Scan, saved: tuple, cotangents: tuple[jax.Array, State]) -> tuple:
-    inputs, kernel, first, mask, states, gates = saved
-    before = tuple(_shifted(s, f, scan.reverse) for s, f in zip(states, first, strict=True))
-    parts = (gates,) if scan.cell.is_sum else (inputs, gates)
-
-    def body(d_state, at):
-        parts, before, mask, d_output = at
-        d_state = (d_state[0] + d_output, *d_state[1:])
-        _, pull = jax.vjp(lambda parts, state: _where(mask, scan.cell.step(*parts, state), state), parts, before)
-        d_parts, d_before = pull(d_state)
-        return (d_before[0] + jnp.concatenate(d_parts[-1], -1) @ kernel.T, *d_before[1:]), d_parts
-
-    at = (parts, before, mask, cotangents[0])
-    d_first, d_parts = lax.scan(body, cotangents[1], at, reverse=not scan.reverse, unroll=scan.unroll)
-    d_gates = jnp.concatenate(d_parts[-1], -1)  # [T, B, G H]
-    d_kernel = jnp.einsum("tbh,tbg->hg", before[0], d_gates)
-    return d_parts[0], d_kernel, d_gates.sum((0, 1)), d_first, None
-
-
-def _shifted(states: jax.Array, first: jax.Array, reverse: bool) -> jax.Array:  # [T, B, H], [B, H] -> [T, B, H]
-    """Returns the state before each step."""
-    parts = [states[1:], first[None]] if reverse else [first[None], states[:-1]]
-    return jnp.concatenate(parts)
-
-
-_scan_with_gathered_gradient.defvjp(_forward, _backward)
-
-
-def in_segments(
-    scan: Scan,
-    length: int,
-    inputs: Gates,
-    kernel: jax.Array,
-    bias: jax.Array,
-    state: State,
-    mask: jax.Array | None,
-) -> tuple[jax.Array, State]:
-    """Runs a cell over time as `scan_over_time` does, keeping for the gradient the states between segments alone.
-
-    Within a segment of `length` steps everything is computed again in the backward pass: of T steps, T / length states
-    and one segment are held at a time, beside the projected inputs (https://arxiv.org/abs/1604.06174).
-    """
-    steps, batch = inputs[0].shape[:2]
-    missing = -steps % length
-    mask = jnp.ones((steps, batch), bool) if mask is None else mask
-    cut = lambda x: jnp.pad(x, ((0, missing), *[(0, 0)] * (x.ndim - 1))).reshape(-1, length, *x.shape[1:])
-
-    @jax.checkpoint
-    def segment(state, at):
-        outputs, state = scan_over_time(scan, at[0], kernel, bias, state, at[1])
-        return state, outputs
-
-    state, outputs = lax.scan(segment, state, jax.tree.map(cut, (inputs, mask)), reverse=scan.reverse)
-    return outputs.reshape(-1, *outputs.shape[2:])[:steps], state
-
-
-def scan_module(
-    step: Callable[..., tuple[Any, Any]], module: nn.Module, carry: Any, inputs: jax.Array
-) -> tuple[Any, Any]:
-    """Runs a module over time by a step of its own, as decoders do, which are given what they have just said.
-
-    Args:
-        step: `(module, carry, input) -> (carry, output)`, of arrays [B, ...]; its draws differ from step to step.
-        module: bound; its parameters are those of every step.
-        carry: before the first step.
-        inputs: [B, T, ...].
-
-    Returns:
-        The carry after the last step, and the outputs, [B, T, ...] each.
-    """
-    draws = {"params": False, nn.DenyList("params"): True}
-    over_time = nn.scan(step, variable_broadcast="params", split_rngs=draws, in_axes=1, out_axes=1)
-    return over_time(module, carry, inputs)
+from jaxvision.layers.scan import Scan, in_segments, scan_over_time
 
 
 class Direction(nn.Module):
@@ -196,6 +42,20 @@ class Direction(nn.Module):
         recurrent = Weights(width, self.hidden, self.dtype, draw, name="hidden")
         run = scan_over_time if self.segment is None else lambda scan, *args: in_segments(scan, self.segment, *args)
         return run(self.scan, tuple(inputs), *recurrent(), state, mask)
+
+
+class Matrices(nn.Module):
+    """The parameters of one layer of an LSTM in one direction, those of `Direction`."""
+
+    hidden: int
+    inputs: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self) -> list[tuple[jax.Array, jax.Array]]:
+        """Returns kernel and bias of the inputs, and those of the state."""
+        sizes, draw = {"input": self.inputs, "hidden": self.hidden}, uniform(self.hidden**-0.5)
+        return [Weights(4 * self.hidden, size, self.dtype, draw, name=name)() for name, size in sizes.items()]
 
 
 class Weights(nn.Module):
@@ -244,6 +104,11 @@ class Recurrent(nn.Module):
         """The cell of every layer."""
         raise NotImplementedError
 
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Those of each layer."""
+        return ("forward", "backward") if self.bidirectional else ("forward",)
+
     @nn.compact
     def __call__(
         self,
@@ -270,22 +135,28 @@ class Recurrent(nn.Module):
         Raises:
             ValueError: a shape that does not fit.
         """
-        (batch, steps), directions = _checked(x), (False, True) if self.bidirectional else (False,)
+        batch = _checked(x)
         state = self._initial(batch) if state is None else state
-        expected = (self.num_layers * len(directions), batch, self.hidden)
+        expected = (self.num_layers * (1 + self.bidirectional), batch, self.hidden)
         if len(state) != self.cell.num_states or any(part.shape != expected for part in state):
             shapes = ", ".join(str(jnp.shape(part)) for part in state)
             raise ValueError(f"state must be {self.cell.num_states} arrays {expected}, got {shapes}")
-        mask = None if lengths is None else jnp.arange(steps)[:, None] < lengths  # [T, B]
-        x, last = jnp.swapaxes(x, 0, 1).astype(self.dtype), []
+        x, state = jax.tree.map(lambda part: part.astype(self.dtype), (x, state))
+        return self._run(x, state, lengths, reverse, train)
+
+    def _run(
+        self, x: jax.Array, state: State, lengths: jax.Array | None, reverse: bool, train: bool
+    ) -> tuple[jax.Array, State]:
+        x, last = jnp.swapaxes(x, 0, 1), []
+        mask = None if lengths is None else jnp.arange(len(x))[:, None] < lengths  # [T, B]
         for layer in range(self.num_layers):
             if layer:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             outputs = []
-            for backward in directions:
-                first = tuple(part[len(last)].astype(self.dtype) for part in state)
-                scan = Scan(self.cell, backward != reverse, self.unroll)
-                name = f"layer{layer + 1}_{'backward' if backward else 'forward'}"
+            for direction in self.directions:
+                first = tuple(part[len(last)] for part in state)
+                scan = Scan(self.cell, (direction == "backward") != reverse, self.unroll)
+                name = f"layer{layer + 1}_{direction}"
                 output, end = Direction(scan, self.hidden, self.segment, self.dtype, name=name)(x, first, mask)
                 outputs.append(output if mask is None else jnp.where(mask[..., None], output, 0))
                 last.append(end)
@@ -305,9 +176,8 @@ class Recurrent(nn.Module):
         if self.learned_state:
             return {}
         lines = {}
-        for direction, suffix in {"forward": "", "backward": "_reverse"}.items():
-            if suffix and not self.bidirectional:
-                continue
+        for direction in self.directions:
+            suffix = {"forward": "", "backward": "_reverse"}[direction]
             for ours, theirs in {"input": "ih", "hidden": "hh"}.items():
                 lines[f"layer{{i}}_{direction}/{ours}"] = f"{{leaf}}_{theirs}_l{{i-1}}{suffix}"
         return {"torch": lines}
@@ -333,12 +203,47 @@ class RNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory: `torch.nn.LSTM`; its state is (h, c)."""
+    """Long short-term memory: `torch.nn.LSTM`; its state is (h, c).
+
+    Attributes:
+        implementation: "scan", or "cudnn", which needs an NVIDIA GPU, float32, no dropout and no reversed sequences.
+    """
+
+    implementation: Literal["scan", "cudnn"] = "scan"
 
     @property
     def cell(self) -> Cell:
         """The cell of every layer."""
         return LSTM_CELL
+
+    def _run(self, x, state, lengths, reverse, train):
+        if self.implementation == "scan":
+            return super()._run(x, state, lengths, reverse, train)
+        from jax.experimental import rnn  # which `import jax` leaves out
+
+        self._check_cudnn(reverse, self.dropout > 0 and train)
+        (batch, steps, features), kernels, biases = x.shape, [], []
+        for layer in range(self.num_layers):
+            for direction in self.directions:
+                inputs = len(self.directions) * self.hidden if layer else features
+                pairs = Matrices(self.hidden, inputs, self.dtype, name=f"layer{layer + 1}_{direction}")()
+                kernels += [kernel.T.ravel() for kernel, _ in pairs]
+                biases += [bias for _, bias in pairs]
+        lengths = jnp.full(batch, steps, jnp.int32) if lengths is None else lengths.astype(jnp.int32)
+        sizes = features, self.hidden, self.num_layers, 0.0, self.bidirectional
+        outputs, *last = rnn.lstm(x, *state, jnp.concatenate(kernels + biases), lengths, *sizes)
+        return outputs, tuple(last)
+
+    def _check_cudnn(self, reverse: bool, drops: bool) -> None:
+        for name, value, only in [
+            ("platform", jax.default_backend(), "gpu"),
+            ("dtype", jnp.dtype(self.dtype).name, "float32"),
+            ("reverse", reverse, False),
+            ("dropout in training", drops, False),
+            ("segment", self.segment, None),
+        ]:
+            if value != only:
+                raise ValueError(f'implementation="cudnn" takes {name} {only} alone, got {value}')
 
 
 class GRU(Recurrent):
@@ -357,7 +262,7 @@ class GRU(Recurrent):
         return {"after": GRU_CELL, "before": RESET_FIRST}[self.reset]
 
 
-def _checked(x: jax.Array) -> tuple[int, int]:
+def _checked(x: jax.Array) -> int:
     if x.ndim != 3 or 0 in x.shape:
         raise ValueError(f"sequences must be [B, T, D], at least one step of one number; got {x.shape}")
-    return x.shape[0], x.shape[1]
+    return x.shape[0]

@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.layers.attention import Alignment, Memory
+from jaxvision.layers.alignment import Alignment, Memory
 from jaxvision.layers.cells import State
-from jaxvision.layers.recurrent import Recurrent, scan_module
+from jaxvision.layers.recurrent import Recurrent
+from jaxvision.layers.scan import scan_module
 from jaxvision.rnn.language_model import CELLS
 
 CONDITIONING = ("start", "every", "attention")

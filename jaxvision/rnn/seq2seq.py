@@ -15,27 +15,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.layers.attention import Alignment, Memory
+from jaxvision.layers.alignment import Alignment, Memory
 from jaxvision.layers.cells import State
 from jaxvision.layers.initializers import torch_linear
-from jaxvision.layers.recurrent import GRU, LSTM, Recurrent, scan_module
+from jaxvision.layers.pairs import Pairs
+from jaxvision.layers.recurrent import GRU, LSTM, Recurrent
+from jaxvision.layers.scan import scan_module
 
 CELLS = {"lstm": LSTM, "gru": GRU}
 ATTENTION = ("none", "additive", "multiplicative", "dot")
-
-
-class Pairs(NamedTuple):
-    """Sentences and their translations.
-
-    Attributes:
-        source: int [B, S].
-        lengths: int [B], tokens of each source; what follows them does not count.
-        target: int [B, T], what the decoder is given: a token that stands for the beginning, and the translation.
-    """
-
-    source: jax.Array
-    lengths: jax.Array
-    target: jax.Array
 
 
 class DecoderState(NamedTuple):

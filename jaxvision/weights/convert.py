@@ -32,8 +32,8 @@ def from_foreign(
         model: as `create_model` gives it. One without a head (`num_classes=0`) leaves the head's arrays unused. Its
             method `fits`, if it has one, gives functions by name of a variable, such as "backbone/positions": each
             makes of an array of another shape what the model can take, or returns it as it is.
-        arrays: by the keys of the layout; a BatchNorm's `num_batches_tracked` and the layout's constants may be there
-            or not.
+        arrays: by the keys of the layout; a BatchNorm's `num_batches_tracked` and the layout's constants and copies may
+            be there or not.
         layout: one of `model.torch_names()`, or "jaxvision"; None takes the one that shares most keys.
         new_head: a key from `jax.random.key`: the head is drawn anew, whatever the arrays hold for it; so are the last
             layers of auxiliary heads.
@@ -43,8 +43,8 @@ def from_foreign(
         The variables by collection, as `init` gives them; they share no memory with `arrays`.
 
     Raises:
-        WeightsError: arrays are missing, unused, misshapen, not of floating point, or constants other than the
-            architecture has: all of them by name.
+        WeightsError: arrays are missing, unused, misshapen, not of floating point, constants other than the
+            architecture has, or copies other than the variable: all of them by name.
     """
     maps = name_maps(model)
     names = _nearest_layout(maps, arrays) if layout is None else _known_layout(maps, layout)
@@ -53,10 +53,12 @@ def from_foreign(
         raise WeightsError("new_head is for models with a head; this one has none")
     entries = names.entries if new_head is None else [entry for entry in names.entries if not _in_head(entry)]
     arrays = {**arrays, **dict(_fitted(model, entries, arrays))}
-    ignored = [*names.counters, *names.constants, *(names.head_keys if new_head is not None or not head else ())]
+    ignored = [*names.counters, *names.constants, *names.copies]
+    ignored += names.head_keys if new_head is not None or not head else ()
     ignored += [key for entry in names.entries if new_head is not None and _in_head(entry) for key in entry.keys]
     ignored += [key for key in arrays if names.leaves_out(key)]
-    if differences := _differences(entries, arrays, ignored) | _other_constants(names.constants, arrays):
+    differences = _differences(entries, arrays, ignored) | _other_constants(names.constants, arrays)
+    if differences := differences | _other_copies(names.copies, arrays):
         raise WeightsError(_report(names.layout, differences) + _head_hint(names, differences, arrays))
     flat = {entry.path: entry.read([np.asarray(arrays[key]) for key in entry.keys]) for entry in entries}
     if new_head is not None:
@@ -94,6 +96,7 @@ def to_foreign(
         parts = entry.write(np.asarray(flat[entry.path]))
         arrays |= {key: np.array(part, dtype, order="C") for key, part in parts.items()}
     constants = {key: array.copy() for key, array in names.constants.items()}
+    constants |= {copy: arrays[key].copy() for copy, key in names.copies.items()}
     return arrays | constants | {key: np.zeros((), np.int64) for key in names.counters}
 
 
@@ -175,6 +178,17 @@ def _other_constants(constants: Mapping[str, np.ndarray], arrays: Mapping[str, A
         if found.shape != expected.shape or not np.allclose(np.float64(found), expected, rtol=tolerance, atol=0):
             differences[key] = f"expected {_describe(expected)}, found {_describe(arrays[key])}"
     return {"of another architecture": differences} if differences else {}
+
+
+def _other_copies(copies: Mapping[str, str], arrays: Mapping[str, Any]) -> Differences:
+    """Returns which arrays are not the same as those that they should be copies of."""
+    pairs = {copy: key for copy, key in copies.items() if {copy, key} <= arrays.keys()}
+    other = {
+        copy: f"expected the array of {key}, found another"
+        for copy, key in pairs.items()
+        if not np.array_equal(np.asarray(arrays[copy]), np.asarray(arrays[key]))
+    }
+    return {"not a copy": other} if other else {}
 
 
 def _describe(array: Any) -> str:

@@ -13,6 +13,8 @@ calculate with it. So either direction walks our tree, and foreign names are nev
   heads: then their keys are ignored.
 - `Line(foreign, constants=...)` names arrays that files hold beside a variable and that the architecture determines:
   they are compared when a file has them, and written.
+- `Line(foreign, copies=...)` names keys under which files hold the same variable once more: they are compared when a
+  file has them, and written.
 """
 
 import dataclasses
@@ -43,12 +45,14 @@ class Line:
         transform: where the leaf's usual one is not right.
         optional: how the keys begin that are ignored in files where no variable of the model matches the line.
         constants: by name, what files hold there whatever the weights are.
+        copies: names under which files hold the same again.
     """
 
     foreign: str | tuple[str, ...]
     transform: str | None = None
     optional: tuple[str, ...] = ()
     constants: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    copies: tuple[str, ...] = ()
 
 
 class Transform(NamedTuple):
@@ -87,6 +91,7 @@ def _write_biases(biases: np.ndarray) -> np.ndarray:  # [3 C] -> [2 C]
 
 UNCHANGED = Transform(lambda array: array, lambda array: array)
 MAP = Transform(lambda vector: vector[:, 0, 0], lambda vector: vector[:, None, None])
+ROW = Transform(lambda vector: vector[0], lambda vector: vector[None])
 USUAL = {"kernel": Transform(_read_kernel, _write_kernel)}
 TRANSFORMS = {  # by name, then by leaf; other leaves have their usual transform
     "dense_as_1x1_conv": {
@@ -98,19 +103,22 @@ TRANSFORMS = {  # by name, then by leaf; other leaves have their usual transform
     "vector_as_token": dict.fromkeys(
         ("class_token", "distillation_token"), Transform(lambda v: v[0, 0], lambda v: v[None, None])
     ),
+    "vector_as_row": {"logits_bias": ROW},
+    "untransposed": {"kernel": UNCHANGED},
     "without_bias_of_keys": {"bias": Transform(_read_biases, _write_biases)},
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One of our variables, the keys under which a file holds it, and the constants that the file has beside it."""
+    """One of our variables, the keys under which a file holds it, and the constants and copies that it has beside."""
 
     path: Path
     shape: tuple[int, ...]
     keys: tuple[str, ...]
     transform: Transform = UNCHANGED
     constants: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    copies: tuple[str, ...] = ()
 
     def read(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Returns our array from the file's; their output axis is the first."""
@@ -156,10 +164,15 @@ class NameMap:
         return {key: array for entry in self.entries for key, array in entry.constants.items()}
 
     @property
+    def copies(self) -> dict[str, str]:
+        """The keys of what files hold a second time, and where they have the first."""
+        return {copy: entry.keys[0] for entry in self.entries for copy in entry.copies}
+
+    @property
     def keys(self) -> set[str]:
         """All keys that a file of this layout may hold."""
         variables = {key for entry in self.entries for key in entry.keys}
-        return variables | {*self.counters, *self.constants, *self.head_keys}
+        return variables | {*self.counters, *self.constants, *self.copies, *self.head_keys}
 
 
 def name_maps(model: nn.Module) -> dict[str, NameMap]:
@@ -185,7 +198,8 @@ def _foreign_map(layout: str, lines: Mapping[str, Any], shapes: Mapping[Path, tu
         head = [key for path in HEAD if "head" in lines for key in _entry(path, (), lines).keys]
         left_out = {re.escape(start) + ".*" for _, line in _left_out(lines, shapes) for start in line.optional}
         names = NameMap(layout, entries, tuple(head), tuple(left_out))
-        _refuse_duplicates([*(key for entry in entries for key in (*entry.keys, *entry.constants)), *names.counters])
+        held = (key for entry in entries for key in (*entry.keys, *entry.constants, *entry.copies))
+        _refuse_duplicates([*held, *names.counters])
     except ValueError as error:
         raise ValueError(f"name map {layout!r}: {error}") from error
     return names
@@ -208,7 +222,8 @@ def _entry(path: Path, shape: tuple[int, ...], lines: Mapping[str, Any]) -> Entr
     keys = tuple(_format(name if "{leaf}" in name else name + ending, values) for name in templates)
     usual = USUAL.get(path[-1], UNCHANGED)
     transform = TRANSFORMS[line.transform].get(path[-1], usual) if line.transform else usual
-    return Entry(path, shape, keys, transform, {_format(name, values): a for name, a in line.constants.items()})
+    constants = {_format(name, values): array for name, array in line.constants.items()}
+    return Entry(path, shape, keys, transform, constants, tuple(_format(name, values) for name in line.copies))
 
 
 def _matches(path: Path, lines: Mapping[str, Any]) -> Iterator[tuple[str, Line, str, dict[str, Any]]]:

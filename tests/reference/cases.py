@@ -32,6 +32,12 @@ COUNTS = joined(family.counts for family in FAMILIES)
 TINY = joined(family.tiny for family in FAMILIES)
 NETWORKS = joined(family.networks for family in FAMILIES) | {name: partial(jv.create_model, name) for name in WHOLE}
 
+PARTS_ARE_IN_OTHERS = (  # of `SHORT`, each of them of the same family
+    *("alexnet_narrow", "alexnet_pool_first", "vgg_short", "inception_paper", "dense_cifar", "regnet_x"),
+    *("efficientnet", "basic", "plain", "grouped", "se_basic", "se_bottleneck", "se_grouped"),
+    *("deep_basic", "deep_bottleneck", "preact_basic", "preact_bottleneck"),
+)
+
 
 def family_of(name: str) -> Family:
     """Returns the family of a registered model."""
@@ -44,8 +50,9 @@ def stands_for(name: str) -> tuple[str, str]:
 
 
 def first_of_each_kind() -> list[str]:
-    """Returns the first registered model of those that the same short network stands for."""
-    return list({stands_for(name)[0]: name for name in reversed(INFERENCE)}.values())[::-1]
+    """Returns the first registered model of those that the same short network stands for, whose parts no other has."""
+    kinds = {stands_for(name)[0]: name for name in reversed(INFERENCE)}
+    return [name for kind, name in reversed(kinds.items()) if kind not in PARTS_ARE_IN_OTHERS]
 
 
 def first_of_each_family() -> list[str]:

@@ -1,7 +1,7 @@
 """Computes with PyTorch, torchvision, timm and transformers what the parts of Transformers are compared with.
 
 `python -m tests.reference.make_transformer` writes transformer.npz beside this file: attention and blocks in float64,
-with gradients; positions resized in float32.
+with gradients; positions resized in float32; rotary ones, and T5's groups of distances.
 """
 
 from pathlib import Path
@@ -12,6 +12,10 @@ import timm
 import torch
 from torch import nn
 from torchvision.models.vision_transformer import interpolate_embeddings
+from transformers.models.gpt_neox import modeling_gpt_neox
+from transformers.models.llama import modeling_llama
+from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
+from transformers.models.t5.modeling_t5 import T5Attention
 from transformers.models.vit.modeling_vit import ViTEmbeddings
 
 from tests.reference import transformer_cases as cases
@@ -73,10 +77,34 @@ def resized(case: str) -> np.ndarray:
     return ViTEmbeddings.interpolate_pos_encoding(model, tokens, 8 * new_size[0], 8 * new_size[1]).numpy()
 
 
+def rotary(modeling) -> np.ndarray:
+    """Returns queries turned by their places, [B, H, T, d], by the functions of a model."""
+    query = torch.from_numpy(cases.array("rotary", cases.BATCH, cases.HEADS, cases.QUERIES, 8))
+    frequencies = 1 / 10_000 ** (torch.arange(0, 8, 2, dtype=torch.float64) / 8)
+    angles = torch.arange(cases.QUERIES)[:, None] * frequencies
+    both = torch.cat([angles, angles], -1)[None]
+    return modeling.apply_rotary_pos_emb(query, query, both.cos(), both.sin())[0].numpy()
+
+
+def buckets(case: str) -> np.ndarray:
+    """Returns T5's groups of distances."""
+    both_sides, count, furthest = cases.BUCKETS[case]
+    key_from_query = torch.from_numpy(-cases.DISTANCES)
+    return T5Attention._relative_position_bucket(key_from_query, both_sides, count, furthest).numpy()
+
+
+def positions() -> dict[str, np.ndarray]:
+    """Returns what tells places in a sequence."""
+    found = {"rotary, llama": rotary(modeling_llama), "rotary, gpt_neox": rotary(modeling_gpt_neox)}
+    halves = MarianSinusoidalPositionalEmbedding(cases.QUERIES, cases.DIM).create_weight().numpy()
+    return found | {"sines, marian": halves} | {case: buckets(case) for case in cases.BUCKETS}
+
+
 def arrays() -> dict[str, np.ndarray]:
     """Returns what is stored."""
     parts = [attention(case) for case in cases.ATTENTION] + [encoder(case) for case in cases.ENCODERS]
-    return {name: array for part in parts for name, array in part.items()} | {c: resized(c) for c in cases.GRIDS}
+    parts += [{case: resized(case) for case in cases.GRIDS}, positions()]
+    return {name: array for part in parts for name, array in part.items()}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ GRIDS = {  # resizing, tokens before those of the grid, h and w of the old grid 
 }
 ENCODERS = {"norm first": True, "norm last": False}
 ATTENTION = ("cross", "self, causal")
+BUCKETS = {"buckets, causal": (False, 32, 128), "buckets, both sides": (True, 20, 50)}  # both sides, number, distance
+DISTANCES = np.arange(-200, 201)  # of the query from the key
 
 
 def array(name: str, *shape: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """ImageNet, as AlexNet's paper and torchvision trained on it; none of these runs was made yet.
 
     python -m train.configs.imagenet alexnet_paper --data-dir imagenet
-    python -m train.configs.imagenet resnet50 --data-dir imagenet
+    python -m train.configs.imagenet resnet50 --data-dir imagenet --batch-size 128      where 256 do not fit
 
 The directory holds `train` and `val`, a folder of image files to a class; the test set is cut off `train`, as `val` is
 what published accuracies are of. AlexNet: https://papers.nips.cc/paper/4824, section 5, with weights of small variance
@@ -84,6 +84,8 @@ class Options:
     """Directory of the folders train and val."""
     epochs: int | None = None
     """Fewer passes than the recipe has."""
+    batch_size: int | None = None
+    """Fewer images per step, over all devices, than the recipe has; the learning rate is in proportion to them."""
     seed: int = 0
     """Of initial parameters, data order and augmentation."""
     workers: int = 16
@@ -112,9 +114,15 @@ def configure(options: Options) -> classification.Config:
         ValueError: no recipe is known of the model, or an option cannot be.
     """
     config = recipe(options.model)
+    batch_size = config.batch_size if options.batch_size is None else options.batch_size
+    if batch_size < 1:
+        raise ValueError(f"--batch-size must be 1 or more, got {batch_size}")
+    rate = config.optimizer.learning_rate * batch_size / config.batch_size  # https://arxiv.org/abs/1706.02677
     return dataclasses.replace(
         config,
         data_dir=options.data_dir,
+        batch_size=batch_size,
+        optimizer=dataclasses.replace(config.optimizer, learning_rate=rate),
         epochs=config.epochs if options.epochs is None else options.epochs,
         seed=options.seed,
         precision=options.precision,

@@ -3,16 +3,16 @@
     python -m train.configs.scaling_law             trains 16 models of each kind and fits their law
     python -m train.configs.scaling_law --record    keeps runs, laws, prediction and figure beside this file
 
-Models of 4 widths read 4 amounts of the source of Python's standard library once, and are measured on the same modules,
-which none of them has read. L(N, D) = E + A / N^alpha + B / D^beta is fitted to their losses (N all parameters, D
-characters; see `train/shared/scaling.py`), with intervals from a bootstrap over the runs. Then a model larger than all
-of them, on more text than all of them, is trained: what the law says of its loss is written down before. Compute is
-counted as 6 N D multiplications and additions.
+LSTMs of one layer and Transformers of two blocks, of 4 widths each, read 4 amounts of the source of Python's standard
+library once, and are measured on the same modules, which none of them has read. L(N, D) = E + A / N^alpha + B / D^beta
+is fitted to their losses (N all parameters, D characters; see `train/shared/scaling.py`), with intervals from a
+bootstrap over the runs. Then a model larger than all of them, on more text than all of them, is trained: what the law
+says of its loss is written down before. Compute is counted as 6 N D multiplications and additions.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import matplotlib as mpl
@@ -24,17 +24,18 @@ from matplotlib.figure import Figure
 from jaxvision.initialize import abstract_variables
 from train import language_model
 from train.data.text import Text, load_text
-from train.shared.figures import BLUE, GREY, ORANGE, STYLE, WIDTH
+from train.shared.figures import BLUE, GREEN, GREY, ORANGE, STYLE, WIDTH
 from train.shared.optimizer import OptimizerConfig
 from train.shared.run import RunError, exit_on, write_json
 from train.shared.scaling import Law, bootstrap, fit_law, interval
 from train.trained import create_language_model
 
 RECORD = Path(__file__).with_suffix(".json")
-CELLS = {"lstm": BLUE, "rnn": ORANGE}
-WIDTHS = (16, 32, 64, 128)
+WIDTHS = {"lstm": (32, 64, 128, 256), "transformer": (16, 32, 64, 128)}  # of about 8,000 to 400,000 parameters
 CHARACTERS = (125_000, 250_000, 500_000, 1_000_000)
-LARGER = (192, 2_000_000)  # width and characters of the model that is predicted
+LARGER = {"lstm": 384, "transformer": 192}  # widths of the models that are predicted
+MORE_CHARACTERS = 2_000_000  # that they read
+COLORS = {"lstm": BLUE, "transformer": GREEN}
 DRAWS = 200  # of the bootstrap
 CONFIG = language_model.Config(
     max_characters=2_400_000,
@@ -49,7 +50,7 @@ CONFIG = language_model.Config(
 class Options:
     """Fit a scaling law to character language models."""
 
-    cells: tuple[str, ...] = tuple(CELLS)
+    models: tuple[Literal["lstm", "transformer"], ...] = ("lstm", "transformer")
     """Kinds of models."""
     run_dir: Path = Path("runs/scaling_law")
     """Directory of the runs and of the figure; what is there already is not trained again."""
@@ -72,15 +73,16 @@ class Point:
     loss: float
 
 
-def configure(cell: str, width: int, characters: int, directory: Path) -> language_model.Config:
+def configure(name: str, width: int, characters: int, directory: Path) -> language_model.Config:
     """Returns how a model is trained."""
     return dataclasses.replace(
         CONFIG,
-        cell=cell,
+        model=name,
         hidden=width,
         embedding=width // 2,
+        num_layers=2 if name == "transformer" else 1,
         train_characters=characters,
-        run_dir=directory / f"{cell}-{width}-{characters}",
+        run_dir=directory / f"{name}-{width}-{characters}",
     )
 
 
@@ -95,7 +97,7 @@ def columns(points: list[Point]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(np.array(column, np.float64) for column in zip(*map(dataclasses.astuple, points), strict=True))
 
 
-def study(cell: str, directory: Path) -> dict[str, Any]:
+def study(name: str, directory: Path) -> dict[str, Any]:
     """Trains the models of a kind, fits their law, and tries it on a larger one.
 
     Returns:
@@ -105,13 +107,14 @@ def study(cell: str, directory: Path) -> dict[str, Any]:
     text = load_text(CONFIG.data, CONFIG.data_dir, CONFIG.max_characters)
 
     def measure(width: int, characters: int) -> Point:
-        config = configure(cell, width, characters, directory)
+        config = configure(name, width, characters, directory)
         return Point(num_parameters(config, text), characters, language_model.run(config)["val_nats"])
 
-    points = [measure(width, characters) for width in WIDTHS for characters in CHARACTERS]
+    points = [measure(width, characters) for width in WIDTHS[name] for characters in CHARACTERS]
     law = fit_law(*columns(points))
     laws = bootstrap(*columns(points), law, DRAWS, seed=0)
-    larger = num_parameters(configure(cell, *LARGER, directory), text), LARGER[1]
+    more = LARGER[name], MORE_CHARACTERS
+    larger = num_parameters(configure(name, *more, directory), text), MORE_CHARACTERS
     found = {
         "points": [dataclasses.asdict(point) for point in points],
         "law": dataclasses.asdict(law),
@@ -119,8 +122,8 @@ def study(cell: str, directory: Path) -> dict[str, Any]:
         "prediction": float(law(*larger)),
         "prediction_interval": interval([float(one(*larger)) for one in laws]),
     }
-    write_json(directory / f"{cell}-prediction.json", found)  # before the model is trained
-    return {**found, "larger": dataclasses.asdict(measure(*LARGER))}
+    write_json(directory / f"{name}-prediction.json", found)  # before the model is trained
+    return {**found, "larger": dataclasses.asdict(measure(*more))}
 
 
 @mpl.rc_context(STYLE)
@@ -128,15 +131,15 @@ def draw(studies: dict[str, dict[str, Any]]) -> Figure:
     """Draws runs and law of each kind by the number of parameters, and all kinds by compute."""
     figure = Figure((WIDTH, 3.8), layout="constrained")
     panels = figure.subplots(1, len(studies) + 1, sharey=True)
-    for axes, (cell, found) in zip(panels, studies.items(), strict=False):
+    for axes, (name, found) in zip(panels, studies.items(), strict=False):
         draw_law(axes, found)
-        axes.set(title=cell.upper(), xlabel="parameters")
-    for cell, found in studies.items():
+        axes.set(title=name, xlabel="parameters")
+    for name, found in studies.items():
         n, d, losses = columns([Point(**point) for point in (*found["points"], found["larger"])])
         order = np.argsort(6 * n * d)
         best = np.minimum.accumulate(losses[order])
-        panels[-1].scatter(6 * n * d, losses, color=CELLS[cell], s=10, alpha=0.5)
-        panels[-1].step((6 * n * d)[order], best, color=CELLS[cell], where="post", label=f"{cell}, best so far")
+        panels[-1].scatter(6 * n * d, losses, color=COLORS[name], s=10, alpha=0.5)
+        panels[-1].step((6 * n * d)[order], best, color=COLORS[name], where="post", label=f"{name}, best so far")
     panels[-1].set(title="On the same budget", xlabel="multiplications and additions", xscale="log")
     panels[-1].legend()
     panels[0].set(ylabel="nats per character")
@@ -148,8 +151,10 @@ def draw_law(axes: Axes, found: dict[str, Any]) -> None:
     law, points = Law(**found["law"]), [Point(**point) for point in found["points"]]
     larger = Point(**found["larger"])
     sizes = np.geomspace(min(point.parameters for point in points), larger.parameters, 50)
-    for shade, characters in zip(np.linspace(0.35, 1, len(CHARACTERS) + 1), (*CHARACTERS, LARGER[1]), strict=True):
-        color = (*mpl.colors.to_rgb(BLUE if characters != LARGER[1] else ORANGE), shade)
+    for shade, characters in zip(
+        np.linspace(0.35, 1, len(CHARACTERS) + 1), (*CHARACTERS, MORE_CHARACTERS), strict=True
+    ):
+        color = (*mpl.colors.to_rgb(BLUE if characters != MORE_CHARACTERS else ORANGE), shade)
         axes.plot(sizes, law(sizes, characters), color=color, label=f"{characters:,} characters")
         here = [point for point in points if point.characters == characters]
         axes.scatter([p.parameters for p in here], [p.loss for p in here], color=color, s=16, zorder=3)
@@ -165,15 +170,15 @@ def main() -> None:
     """Trains, fits, draws and prints."""
     options = tyro.cli(Options, prog="python -m train.configs.scaling_law", config=(tyro.conf.FlagCreatePairsOff,))
     with exit_on(RunError, ValueError, OSError):
-        studies = {cell: study(cell, options.run_dir) for cell in options.cells}
+        studies = {name: study(name, options.run_dir) for name in options.models}
         kept = RECORD if options.record else options.run_dir / RECORD.name
         write_json(kept, studies)
         draw(studies).savefig(kept.with_suffix(".png"), dpi=100)
-    for cell, found in studies.items():
+    for name, found in studies.items():
         law, ends = found["law"], found["intervals"]
-        constants = ", ".join(f"{name} {law[name]:.4g} ({ends[name][0]:.4g} to {ends[name][1]:.4g})" for name in law)
+        constants = ", ".join(f"{key} {law[key]:.4g} ({ends[key][0]:.4g} to {ends[key][1]:.4g})" for key in law)
         low, high = found["prediction_interval"]
-        print(f"{cell}: {constants}")
+        print(f"{name}: {constants}")
         print(f"  larger: {found['prediction']:.4f} ({low:.4f} to {high:.4f}) predicted, {found['larger']['loss']:.4f}")
     print(f"figure: {kept.with_suffix('.png')}")
 

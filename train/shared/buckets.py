@@ -11,17 +11,17 @@ import numpy as np
 class Buckets:
     """The examples of each step, and how wide their sequences are: every epoch a new permutation.
 
-    An example belongs to a bucket by its longest sequence. Batches hold more short examples and fewer long ones: each
-    step is of about as many tokens, so that every token counts about as much. Those of a bucket that do not fill a
-    batch go to the next wider one, and of the widest they are left out. A pure function of the seed and the step, so
-    that a run can stop and go on anywhere.
+    An example belongs to a bucket by its longest sequence. Batches hold fewer examples where they are longer: each step
+    has about as many tokens to be written, so that every token counts about as much. Examples of a bucket that do not
+    fill a batch go to the next wider one, and of the widest they are left out. A pure function of the seed and the
+    step, so that a run can stop and go on anywhere.
     """
 
     def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, *, multiple: int = 1, most: int = 4):
         """Divides examples into buckets.
 
         Args:
-            lengths: int [N, A].
+            lengths: int [N, A], the last of what is to be written.
             batch_size: the mean of B.
             seed: of the order.
             multiple: what each B is one of.
@@ -36,8 +36,9 @@ class Buckets:
         counts = np.bincount(self._bucket)
         by_bucket = [lengths[self._bucket == bucket].max(0) for bucket in range(len(bounds))]
         self.widths = np.maximum.accumulate(by_bucket)  # [K, A]
-        tokens = batch_size * (counts * bounds).sum() / len(longest)
-        sizes = np.maximum(np.rint(tokens / bounds / multiple), 1).astype(int) * multiple
+        written = np.bincount(self._bucket, lengths[:, -1]) / counts
+        sizes = batch_size * lengths[:, -1].mean() / written
+        sizes = np.maximum(np.rint(sizes / multiple), 1).astype(int) * multiple
         self._stops, self._kinds = _cut(counts, sizes)
         self.steps_per_epoch = len(self._kinds)
         if not self._kinds:

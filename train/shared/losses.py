@@ -129,3 +129,10 @@ def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:  # [...] -
 def _targets(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:  # -> [B, K]
     probabilities = labels if labels.ndim == 2 else jax.nn.one_hot(labels, logits.shape[-1])
     return optax.smooth_labels(probabilities, smoothing)
+
+
+def token_scores(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:  # [B, T, V], [B, T] -> [B, T]
+    """Returns the loss in nats, and 1 where the likeliest token is the right one, in float32."""
+    logits = logits.astype(jnp.float32)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    return losses, (logits.argmax(-1) == targets).astype(jnp.float32)

@@ -81,6 +81,28 @@ def start_run(directory: Path, config: Any) -> Iterator[None]:
         yield
 
 
+def describe_run(directory: Path, about: dict[str, Any], source: str, hint: str = "") -> None:
+    """Writes `model.json`, or checks that a run that is gone on with learns from what it began with.
+
+    Args:
+        directory: of the run, which this process holds.
+        about: what `model.json` holds, with the `sha256` of what is learnt from.
+        source: what that is called.
+        hint: what it takes to have it again.
+
+    Raises:
+        RunError: it is another.
+    """
+    file = directory / "model.json"
+    if not file.exists():
+        write_json(file, about)
+    elif (there := read_json(file)["sha256"]) != about["sha256"]:
+        raise RunError(
+            f"{directory} was begun with another {source} (SHA-256 {there[:12]}, now {about['sha256'][:12]}): give that"
+            f"{f' ({hint})' if hint else ''}, or another --run-dir"
+        )
+
+
 def to_json(config: Any) -> dict[str, Any]:
     """The fields of a dataclass as JSON has them: paths as text, tuples as lists."""
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
