@@ -93,9 +93,7 @@ class Config(TrainingConfig):
         super().__post_init__()
         self.check_least(1, "hidden", "num_layers", "embedding", "num_heads", "beams")
         self.check_least(0, "length_penalty")
-        for name in ("dropout", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be from 0 to below 1, got {getattr(self, name)}")
+        self.check_rates("dropout", "label_smoothing")
         if not 0 <= self.scheduled_sampling <= 1:
             raise ValueError(f"--scheduled-sampling must be from 0 to 1, got {self.scheduled_sampling}")
         if self.model == "transformer":

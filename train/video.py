@@ -76,8 +76,7 @@ class Config(TrainingConfig):
         """
         super().__post_init__()
         self.check_least(1, "image_size", "num_frames", "hidden", "num_layers")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
+        self.check_rates("dropout")
 
     @property
     def name(self) -> str:
