@@ -1,5 +1,7 @@
 """Auxiliary heads: sown in training, absent in inference, with weights of their own."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import jaxvision as jv
 from jaxvision.initialize import abstract_variables
 from jaxvision.weights import WeightsError, from_foreign, to_foreign
 from tests.reference import cases
+from tests.reference.case import to_run_once
 from train.classification import Config, make_loss_fn
 from train.data.images import Preprocessing
 from train.shared.losses import LossConfig, cross_entropy
@@ -37,8 +40,8 @@ def trained():
     model = BUILD(num_classes=5)
     variables = random_variables(model)
     images = IMAGES.astype(np.float32) / 255
-    outputs = model.apply(variables, images, train=True, mutable=["batch_stats", "auxiliary"])
-    return model, variables, images, outputs
+    train = lambda variables, images: model.apply(variables, images, train=True, mutable=["batch_stats", "auxiliary"])
+    return model, variables, images, to_run_once(train)(variables, images)
 
 
 def test_logits_are_returned_and_auxiliary_ones_sown(trained):
@@ -47,9 +50,9 @@ def test_logits_are_returned_and_auxiliary_ones_sown(trained):
     assert jax.tree.map(np.shape, state["auxiliary"]) == {
         "backbone": {"aux1_logits": ((3, 5),), "aux2_logits": ((3, 5),)}
     }
-    _, unasked = model.apply(variables, images, train=True, mutable=["batch_stats"])
+    _, unasked = jax.eval_shape(partial(model.apply, train=True, mutable=["batch_stats"]), variables, images)
     assert set(unasked) == {"batch_stats"}
-    _, inferred = model.apply(variables, images, train=False, mutable=["auxiliary"])
+    _, inferred = jax.eval_shape(partial(model.apply, train=False, mutable=["auxiliary"]), variables, images)
     assert inferred == {}
 
 
@@ -68,7 +71,8 @@ def test_classification_adds_their_losses(trained):
     loss_fn = make_loss_fn(model, Preprocessing((0.0,) * 3, (1.0,) * 3, 32), config)
     model_state = {"batch_stats": variables["batch_stats"]}
     batch = {"image": jnp.asarray(IMAGES), "label": jnp.asarray(LABELS)}
-    (loss, count), (updated, _) = loss_fn(variables["params"], model_state, batch, jax.random.key(0), 0)
+    run = to_run_once(partial(loss_fn, step=0))
+    (loss, count), (updated, _) = run(variables["params"], model_state, batch, jax.random.key(0))
     first, second = (state["auxiliary"]["backbone"][name][0] for name in ("aux1_logits", "aux2_logits"))
     of = lambda outputs: float(cross_entropy(outputs, LABELS, 0.1).sum())
     np.testing.assert_allclose(loss, of(logits) + 0.3 * (of(first) + of(second)), rtol=1e-5)

@@ -35,6 +35,10 @@ def test_every_network_has_a_reference():
     assert set(cases.NETWORKS) == set(cases.TRAINING) == stored
 
 
+def test_no_family_is_in_the_slow_set_alone():
+    assert all(set(family.short) - set(SLOW) for family in cases.FAMILIES)
+
+
 @pytest.mark.parametrize("name", AT_ONCE)
 def test_training(name):
     check_training(name)

@@ -7,6 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax import export
 from scipy.special import log_softmax
@@ -16,6 +17,9 @@ from jaxvision.initialize import abstract_variables
 from jaxvision.transformer.gpt import GPT
 from train import hidden_units, language_model, sample_text
 from train.language_model import Config
+from train.shared import mesh as mesh_module
+from train.shared.feed import resident
+from train.shared.mesh import PMAP_AXIS, make_mesh
 from train.shared.metrics import read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer
 from train.shared.run import RunError
@@ -106,6 +110,26 @@ def test_training_step_lowers_for_accelerators():
     step = jax.jit(make_train_step(make_loss_fn(model), optimizer))
     exported = export.export(step, platforms=("cuda", "tpu"))(state, jax.ShapeDtypeStruct((8, 7), jnp.int32))
     assert exported.platforms == ("cuda", "tpu")
+
+
+@pytest.mark.slow
+def test_eight_devices_end_where_one_does(monkeypatch):
+    monkeypatch.setattr(mesh_module, "SMALLEST_SHARDED", 64)
+    with jax.enable_x64(True):
+        model = GPT(5, dim=8, depth=1, num_heads=2, max_length=6, dropout_rate=0.0, dtype=jnp.float64)
+        drawn = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), jv.init(model, jax.random.key(0)))
+        order, optimizer = Windows(RANDOM.randint(0, 5, 200), 8, 6, 0), optax.sgd(0.3, momentum=0.9)
+
+        def end(mesh, compilation="jit"):
+            axis_name = PMAP_AXIS if compilation == "pmap" else None
+            step = make_train_step(make_loss_fn(model), optimizer, axis_name=axis_name)
+            state = create_state(drawn, optimizer, jax.random.key(0))
+            advance, state = resident(step, order.chunks, order, state, mesh, compilation=compilation)
+            return jax.device_get(advance(state, 0, 5))
+
+        one, eight, mapped = end(make_mesh(1)), end(make_mesh(8, 2)), end(make_mesh(4), "pmap")
+    for found in (eight, mapped):
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9), found, one)  # the loss is of float32
 
 
 CORPUS = "".join(f"{a}{b} is {b}{a}.\n" for a in "abcdefgh" for b in "stuvwxyz")

@@ -223,6 +223,17 @@ def test_a_short_run_learns_and_reports(whole):
     assert translate(trained, read(["three one two"], trained), Options(None))[0] == ["THREE ONE TWO"]
 
 
+def test_a_transformer_learns_and_is_read_back(tmp_path):
+    options = {"model": "transformer", "num_heads": 2, "epochs": 60, "evaluate_every": 60, "scheduled_sampling": 0.0}
+    asked = config(tmp_path, **options)
+    result = translation.run(asked)
+    assert result["exact"] == 1.0
+    trained = read_translator(asked.directory)
+    sources, targets = zip(*TEXTS[::7], strict=True)
+    assert translate(trained, read(sources, trained), Options(None))[0] == [*targets]
+    assert "Where the decoder looked" in (asked.directory / "report.html").read_text()
+
+
 def test_plateaus_and_patience_follow_the_loss(tmp_path):
     options = OptimizerConfig("sgd", 1e-12, "plateau", warmup=0.0, plateau=1, ema=None)
     asked = config(tmp_path, patience=2, evaluate_every=1, optimizer=options)
@@ -255,6 +266,7 @@ def test_a_run_is_not_gone_on_with_on_another_corpus(whole):
     ({"dropout": 1.0}, "--dropout must be from 0 to below 1, got 1.0"),
     ({"scheduled_sampling": 1.5}, "--scheduled-sampling must be from 0 to 1, got 1.5"),
     ({"hidden": 5}, "--hidden must be even"),
+    ({"model": "transformer", "hidden": 36}, "--hidden must be a multiple of twice --num-heads 4, got 36"),
 ])  # fmt: skip
 def test_options_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):

@@ -103,8 +103,7 @@ class Config(TrainingConfig):
             1, "image_size", "min_count", "max_words", "max_length", "hidden", "num_layers", "embedding", "beams"
         )
         self.check_least(0, "coverage", "length_penalty")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
+        self.check_rates("dropout")
         if self.coverage and self.conditioning != "attention":
             raise ValueError(f"--coverage is of attention, --conditioning {self.conditioning} has none")
 

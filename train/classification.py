@@ -88,8 +88,8 @@ class Config(TrainingConfig):
         self.check_least(0, "mixup", "cutmix")
         if self.resize is not None and self.resize < self.image_size:
             raise ValueError(f"--resize {self.resize} is smaller than --image-size {self.image_size}")
-        if self.norm_momentum is not None and not 0 <= self.norm_momentum < 1:
-            raise ValueError(f"--norm-momentum must be from 0 to below 1, got {self.norm_momentum}")
+        if self.norm_momentum is not None:
+            self.check_rates("norm_momentum")
 
     @property
     def decoded_size(self) -> int:

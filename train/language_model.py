@@ -83,8 +83,7 @@ class Config(TrainingConfig):
         self.check_least(0, "embedding")
         if self.train_characters is not None:
             self.check_least(1, "train_characters")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
+        self.check_rates("dropout")
         if self.model == "transformer":
             self._check_transformer()
         elif self.optimizer.accumulate > 1:

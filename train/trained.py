@@ -15,6 +15,7 @@ import jaxvision as jv
 from jaxvision.rnn.language_model import LanguageModel
 from jaxvision.rnn.seq2seq import Seq2Seq
 from jaxvision.transformer.gpt import GPT
+from jaxvision.transformer.transformer import Transformer
 from train.data.images import ImageSet, Preprocessing
 from train.data.parallel import Vocabulary
 from train.shared.run import RunError, read_json
@@ -131,7 +132,7 @@ class TrainedTranslator:
         max_target: tokens of the longest translation that it learnt, the end included, and the most that it writes.
     """
 
-    model: Seq2Seq
+    model: Seq2Seq | Transformer
     params: Any
     source: Vocabulary
     target: Vocabulary
@@ -158,9 +159,10 @@ def read_translator(run_dir: Path) -> TrainedTranslator:
     return TrainedTranslator(model, params, source, target, *limits)
 
 
-def create_translator(fields: dict[str, Any]) -> Seq2Seq:
-    """Makes a translator of its fields as `model.json` has them."""
-    return Seq2Seq(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
+def create_translator(fields: dict[str, Any]) -> Seq2Seq | Transformer:
+    """Makes a translator of its fields as `model.json` has them: one of recurrent layers has a cell."""
+    make = Seq2Seq if "cell" in fields else Transformer
+    return make(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
 
 
 def _about(run_dir: Path) -> dict[str, Any]:

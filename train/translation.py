@@ -48,18 +48,21 @@ class Config(TrainingConfig):
     """Corpus: dates, written in many ways and in ISO 8601 (needs no files), or files, sentences of your own."""
     data_dir: Path | None = None
     """files: a directory of train.FROM, train.TO, val.FROM, val.TO, and if there is a test split test.FROM, test.TO."""
+    model: Literal["lstm", "gru", "transformer"] = "lstm"
+    """Recurrent layers, or blocks of attention."""
     attention: Literal["none", "additive", "multiplicative", "dot"] = "additive"
-    """How the decoder looks at the source: not at all (it has the encoder's last state), as Bahdanau or as Luong."""
-    cell: Literal["lstm", "gru"] = "lstm"
-    """Recurrent cell."""
+    """lstm, gru: how the decoder looks at the source: not at all (it has the encoder's last state), as Bahdanau or as
+    Luong."""
     hidden: int = 128
-    """Units of each layer."""
+    """Units of each layer or block."""
     num_layers: int = 1
-    """Recurrent layers of the encoder, and of the decoder."""
+    """Layers or blocks of the encoder, and of the decoder."""
     embedding: int = 64
-    """Numbers that stand for a token."""
+    """lstm, gru: numbers that stand for a token."""
     bidirectional: bool = True
-    """Whether the encoder reads in both directions, with half of the units for each."""
+    """lstm, gru: whether the encoder reads in both directions, with half of the units for each."""
+    num_heads: int = 4
+    """transformer: heads of attention, which divide the units."""
     dropout: float = 0.0
     """Share of the activations dropped in training."""
     scheduled_sampling: float = 0.0
@@ -88,20 +91,28 @@ class Config(TrainingConfig):
             ValueError: an option outside its range.
         """
         super().__post_init__()
-        self.check_least(1, "hidden", "num_layers", "embedding", "beams")
+        self.check_least(1, "hidden", "num_layers", "embedding", "num_heads", "beams")
         self.check_least(0, "length_penalty")
-        for name in ("dropout", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be from 0 to below 1, got {getattr(self, name)}")
+        self.check_rates("dropout", "label_smoothing")
         if not 0 <= self.scheduled_sampling <= 1:
             raise ValueError(f"--scheduled-sampling must be from 0 to 1, got {self.scheduled_sampling}")
-        if self.bidirectional and self.hidden % 2:
+        if self.model == "transformer":
+            if self.hidden % (2 * self.num_heads):
+                raise ValueError(
+                    f"--hidden must be a multiple of twice --num-heads {self.num_heads}, got {self.hidden}"
+                )
+        elif self.bidirectional and self.hidden % 2:
             raise ValueError(f"--hidden must be even, half for each direction of the encoder, got {self.hidden}")
 
     @property
     def name(self) -> str:
         """What is trained, on what, and the seed."""
-        return f"translation-{self.attention}-{self.data}-{self.seed}"
+        return f"translation-{self.kind}-{self.data}-{self.seed}"
+
+    @property
+    def kind(self) -> str:
+        """What tells translators apart: the attention of recurrent ones."""
+        return "transformer" if self.model == "transformer" else self.attention
 
 
 def make_loss_fn(
@@ -193,15 +204,26 @@ def build(config: Config) -> Experiment:
 def describe(config: Config, corpus: Corpus) -> dict[str, Any]:
     """What reading the model back needs beside the weights, as `model.json` has it, and what corpus it is of."""
     sizes = {"source_size": len(corpus.source.tokens), "target_size": len(corpus.target.tokens)}
-    fields = ("cell", "hidden", "num_layers", "embedding", "bidirectional", "attention", "dropout")
+    max_source = max(corpus.splits["train"].source.shape[1], config.reading.max_length)
+    longest = max(max_source, *(part.target.shape[1] for part in corpus.splits.values()))
     return {
-        "model": {**sizes, **{name: getattr(config, name) for name in fields}, "dtype": config.precision},
+        "model": {**sizes, **model_fields(config, longest), "dtype": config.precision},
         "source": dataclasses.asdict(corpus.source),
         "target": dataclasses.asdict(corpus.target),
-        "max_source": max(corpus.splits["train"].source.shape[1], config.reading.max_length),
+        "max_source": max_source,
         "max_target": corpus.splits["train"].target.shape[1] - 1,
         "sha256": corpus.digest,
     }
+
+
+def model_fields(config: Config, longest: int) -> dict[str, Any]:
+    """Returns the fields of `Seq2Seq`, or those of `Transformer` that takes as many tokens as `longest`."""
+    if config.model != "transformer":
+        same = ("hidden", "num_layers", "embedding", "bidirectional", "attention", "dropout")
+        return {"cell": config.model} | {name: getattr(config, name) for name in same}
+    size = {"dim": config.hidden, "depth": config.num_layers, "hidden": 4 * config.hidden}
+    how = {"shared": "target", "norm_first": True, "final_norm": True, "max_length": longest}
+    return {**size, "num_heads": config.num_heads, "dropout_rate": config.dropout, **how}
 
 
 def train(config: Config, experiment: Experiment) -> dict[str, Any]:
@@ -227,7 +249,7 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         evaluate=experiment.evaluate,
         schedule=experiment.schedule,
         criterion=CRITERION,
-        label=config.attention,
+        label=config.kind,
         about=f"pairs: {sizes}; {len(corpus.source.tokens):,} and {len(corpus.target.tokens):,} tokens; ",
         unit="tokens",
     )
@@ -251,7 +273,7 @@ def conclude(config: Config, experiment: Experiment, params: Any, step: int) -> 
     records = read_metrics(directory / "metrics.jsonl")
     report.write_report(
         directory,
-        title=f"{config.num_layers} x {config.hidden} {config.cell.upper()}, attention: {config.attention}",
+        title=f"{config.num_layers} x {config.hidden} {config.model}, attention: {config.kind}",
         summary={
             name: headline(result),
             "nats per token": f"{result['loss']:.4f}",

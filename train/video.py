@@ -76,8 +76,7 @@ class Config(TrainingConfig):
         """
         super().__post_init__()
         self.check_least(1, "image_size", "num_frames", "hidden", "num_layers")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
+        self.check_rates("dropout")
 
     @property
     def name(self) -> str:
@@ -138,7 +137,11 @@ class Evaluator:
             found = self._told(variables, jax.device_put({k: fill(v) for k, v in batch.items()}, self._sharding))
             parts.append([*(np.asarray(part)[:count] for part in found), batch["label"]])
         losses, correct, told, labels = map(np.concatenate, zip(*parts, strict=True))
-        return {"loss": float(losses.mean()), "accuracy": float(correct.mean())}, told, labels
+        return (
+            {"loss": losses.mean(dtype=np.float64).item(), "accuracy": correct.mean(dtype=np.float64).item()},
+            told,
+            labels,
+        )
 
     def over_time(self, variables: Any, batch: Batch) -> np.ndarray:  # -> [B, T, K]
         """Returns how probable each class is after each frame."""

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.experimental import rnn as cudnn
 from jax.typing import DTypeLike
 
 from jaxvision.layers.cells import GRU_CELL, LSTM_CELL, RELU, RESET_FIRST, TANH, Cell, State
@@ -220,6 +219,8 @@ class LSTM(Recurrent):
     def _run(self, x, state, lengths, reverse, train):
         if self.implementation == "scan":
             return super()._run(x, state, lengths, reverse, train)
+        from jax.experimental import rnn  # which `import jax` leaves out
+
         self._check_cudnn(reverse, self.dropout > 0 and train)
         (batch, steps, features), kernels, biases = x.shape, [], []
         for layer in range(self.num_layers):
@@ -230,7 +231,7 @@ class LSTM(Recurrent):
                 biases += [bias for _, bias in pairs]
         lengths = jnp.full(batch, steps, jnp.int32) if lengths is None else lengths.astype(jnp.int32)
         sizes = features, self.hidden, self.num_layers, 0.0, self.bidirectional
-        outputs, *last = cudnn.lstm(x, *state, jnp.concatenate(kernels + biases), lengths, *sizes)
+        outputs, *last = rnn.lstm(x, *state, jnp.concatenate(kernels + biases), lengths, *sizes)
         return outputs, tuple(last)
 
     def _check_cudnn(self, reverse: bool, drops: bool) -> None:

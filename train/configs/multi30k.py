@@ -2,6 +2,7 @@
 
     python -m train.configs.multi30k DIR                        trains with additive attention: not run yet
     python -m train.configs.multi30k DIR --attention none       without attention
+    python -m train.configs.multi30k DIR --model transformer    a Transformer: not run yet
     python -m train.configs.multi30k DIR --record               keeps the score in multi30k.json
 
 DIR holds train.de, train.en, val.de and val.en of https://github.com/multi30k/dataset (task 1, raw): 29,000 and 1,014
@@ -27,13 +28,21 @@ SCORES = Path(__file__).with_suffix(".json")
 CONFIG = translation.Config(
     data="files",
     reading=ReadingConfig(languages=("de", "en"), lowercase=True, min_count=2),
-    cell="gru",
+    model="gru",
     hidden=256,
     embedding=256,
     dropout=0.2,
     label_smoothing=0.1,
     epochs=6,
     optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=1e-2, clip_norm=1.0),
+)
+TRANSFORMER = dataclasses.replace(
+    CONFIG,
+    model="transformer",
+    hidden=128,
+    num_layers=3,
+    epochs=12,
+    optimizer=dataclasses.replace(CONFIG.optimizer, learning_rate=2e-3, warmup=0.1),
 )
 
 
@@ -43,8 +52,10 @@ class Options:
 
     data_dir: Annotated[Path, tyro.conf.Positional]
     """Directory of train.de, train.en, val.de and val.en."""
+    model: Literal["gru", "transformer"] = "gru"
+    """Recurrent layers, or blocks of attention."""
     attention: Literal["none", "additive", "multiplicative"] = "additive"
-    """How the decoder looks at the source."""
+    """gru: how the decoder looks at the source."""
     seed: int = 0
     """Of initial parameters, data order and dropout."""
     record: bool = False
@@ -54,12 +65,13 @@ class Options:
 def main() -> None:
     """Trains as the command line says."""
     options = tyro.cli(Options, prog="python -m train.configs.multi30k", config=(tyro.conf.FlagCreatePairsOff,))
-    directory = Path("runs", f"multi30k-{options.attention}-{options.seed}")
-    fields = {"data_dir": options.data_dir, "attention": options.attention, "seed": options.seed}
+    config = TRANSFORMER if options.model == "transformer" else CONFIG
+    config = dataclasses.replace(config, data_dir=options.data_dir, attention=options.attention, seed=options.seed)
+    config = dataclasses.replace(config, run_dir=Path("runs", f"multi30k-{config.kind}-{config.seed}"))
     with exit_on(RunError, ValueError, OSError):
-        found = translation.run(dataclasses.replace(CONFIG, **fields, run_dir=directory))
+        found = translation.run(config)
         if options.record:
-            record_run(SCORES, options.attention, options.seed, found, directory)
+            record_run(SCORES, config.kind, config.seed, found, config.directory)
     print(translation.headline(found))
 
 

@@ -54,6 +54,12 @@ class TrainingConfig:
             if getattr(self, name) < least:
                 raise ValueError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(self, name)}")
 
+    def check_rates(self, *names: str) -> None:
+        """Raises ValueError for the first of the options named that is not from 0 to below 1."""
+        for name in names:
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be from 0 to below 1, got {getattr(self, name)}")
+
     @property
     def name(self) -> str:
         """What is trained, on what, and the seed."""
