@@ -144,8 +144,7 @@ def photographs(directory):
             Image.new("RGB", (40, 32), colors[name]).save(directory / part / f"{n}.png")
             images.append({"id": n, "file_name": f"{n}.png"})
             rows += [
-                {"image_id": n, "caption": text}
-                for text in (f"All of it is {name}.", f"It is {name} and nothing else")[: 1 + n % 2]
+                {"image_id": n, "caption": text} for text in (f"All here is {name}.", f"It is {name} here")[: 1 + n % 2]
             ]
         content = json.dumps({"images": images, "annotations": rows})
         (directory / "annotations" / f"captions_{part}.json").write_text(content)
@@ -154,7 +153,7 @@ def photographs(directory):
 
 def config(directory, run_dir, **options):
     optimizer = OptimizerConfig(learning_rate=1e-2, weight_decay=0.0, clip_norm=1.0, ema=None)
-    fields = {"hidden": 16, "embedding": 8, "batch_size": 18, "epochs": 20, "evaluate_every": 10, "beams": 2}
+    fields = {"hidden": 16, "embedding": 8, "batch_size": 18, "epochs": 80, "evaluate_every": 40, "beams": 2}
     place = {
         "data": "coco",
         "data_dir": directory,
