@@ -15,3 +15,13 @@ def _compiled_programs_are_forgotten():
     import jax
 
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """Compiles without optimization: for what runs once on tiny arrays, which takes longer to compile than to run."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

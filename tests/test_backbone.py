@@ -15,14 +15,7 @@ from train.shared.step import make_train_step
 from train.video import make_loss_fn
 
 FIELDS = {"model": "resnet8", "in_channels": 1, "dtype": "float32"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """What runs once takes longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def classifier(tmp_path, **fields):

@@ -37,14 +37,7 @@ from train.shared.text_scores import bleu_of_any, exact_of_any
 RANDOM = np.random.RandomState(0)
 PREPROCESSING = Preprocessing((0.5,) * 2, (0.3,) * 2, 4)
 VOCABULARY, KEY = 7, jax.random.key(0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """What runs once takes longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def small(dtype=jnp.float32, **fields):

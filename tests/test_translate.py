@@ -18,14 +18,7 @@ from train.trained import TrainedTranslator, read_translator
 from train.translate import Options, read, save, translate, unknown
 
 SOURCES, TARGETS = ("ein Hund", "der Hund bellt"), ("a dog", "the dog barks.")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """What runs once takes longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def known(words=True):

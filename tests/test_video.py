@@ -19,14 +19,7 @@ from tests.reference.stored import FOLDER
 
 EXPECTED = np.load(FOLDER / "videos.npz")
 RANDOM = np.random.RandomState(0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """What runs once takes longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def assert_close(found, expected, tolerance=1e-12):

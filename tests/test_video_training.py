@@ -29,14 +29,7 @@ from train.video import Config, Evaluator, make_loss_fn, seen
 
 RANDOM = np.random.RandomState(0)
 PREPROCESSING = Preprocessing((0.5,) * 2, (0.3,) * 2, 4)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """What runs once takes longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def small(dtype=jnp.float32, **fields):
