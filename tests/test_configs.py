@@ -17,9 +17,11 @@ from train.configs import (
     attention_or_recurrence,
     cifar10,
     cifar10_vit,
+    dates,
     digits,
     hidden_units,
     imagenet,
+    multi30k,
     residual_depth,
     shifted_digits,
 )
@@ -270,3 +272,18 @@ def test_the_recipe_for_imagenet_trains_on_folders_laid_out_like_it(tmp_path, mo
     assert result["step"] in (9, 18)
     assert result["val_accuracy"] > 0.8
     assert read_json(tmp_path / "run" / "model.json")["classes"] == ["n01440764", "n02084071"]
+
+
+def test_translations_lose_without_attention_in_sentences_of_every_length():
+    scores = json.loads(multi30k.SCORES.read_text())
+    attending, blind = scores["additive"], scores["none"]
+    assert attending["bleu"] >= 28
+    groups = [group for group, found in blind["by_length"].items() if found["pairs"] > 10]
+    assert groups == ["1–10", "11–20", "21–30"]
+    for group in groups:
+        assert blind["by_length"][group]["bleu"] < 0.75 * attending["by_length"][group]["bleu"]
+
+
+def test_dates_are_read_without_mistake_with_attention():
+    scores = json.loads(dates.SCORES.read_text())
+    assert scores["additive"]["exact"] == 1 > scores["none"]["exact"] > 0.95

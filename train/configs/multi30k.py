@@ -1,29 +1,36 @@
-"""German into English: the captions of Multi30k, to reach a validation BLEU of 28 within an hour on a core.
+"""German into English: the captions of Multi30k, with and without attention, in a quarter of an hour of one core.
 
-    python -m train.configs.multi30k DIR                        trains with additive attention
-    python -m train.configs.multi30k DIR --attention none       without attention
+    python -m train.configs.multi30k DIR                        trains with additive attention: BLEU 37.7
+    python -m train.configs.multi30k DIR --attention none       without attention: BLEU 22.1
     python -m train.configs.multi30k DIR --model transformer    a Transformer: not run yet
-    python -m train.configs.multi30k DIR --record               keeps the score in multi30k.json
+    python -m train.configs.multi30k DIR --record               keeps the score in multi30k.json, and draws all of them
 
 DIR holds train.de, train.en, val.de and val.en of https://github.com/multi30k/dataset (task 1, raw): 29,000 and 1,014
 pairs. Everything is read in lower case, and words that the training part has once are unknown. The state of the epoch
 with the lowest loss on the validation part is the one that is scored there: sacreBLEU with its default tokenizer, of
-what the beam search wrote, beside the reference as it stands, both in lower case.
+what the beam search wrote, beside the reference as it stands, both in lower case. Scores by length are in
+`multi30k.json`.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import matplotlib as mpl
+import numpy as np
 import tyro
+from matplotlib.figure import Figure
 
 from train import translation
 from train.configs.scores import record_run
 from train.data.parallel import ReadingConfig
+from train.shared.figures import BLUE, GREEN, GREY, ORANGE, STYLE
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import RunError, exit_on
+from train.shared.run import RunError, exit_on, read_json
 
 SCORES = Path(__file__).with_suffix(".json")
+LABELS = {"none": "GRU without attention", "additive": "GRU, additive attention", "transformer": "Transformer"}
+COLORS = {"none": ORANGE, "additive": BLUE, "transformer": GREEN}
 
 CONFIG = translation.Config(
     data="files",
@@ -62,6 +69,26 @@ class Options:
     """Keep the score in multi30k.json."""
 
 
+@mpl.rc_context(STYLE)
+def draw(scores: dict[str, dict[str, Any]]) -> Figure:
+    """Draws the BLEU of each translator by the length of the source."""
+    figure = Figure((7, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, color) in enumerate(COLORS.items()):
+        if name not in scores:
+            continue
+        groups = scores[name]["by_length"]
+        places = np.arange(len(groups)) + 0.27 * (number - 1)
+        bars = axes.bar(places, [group["bleu"] for group in groups.values()], 0.25, color=color)
+        bars.set_label(f"{LABELS[name]}: {scores[name]['bleu']:.1f}")
+        axes.bar_label(bars, fmt="%.0f", fontsize=7.5, color=GREY)
+        axes.set_xticks(range(len(groups)), [f"{group}\n{found['pairs']} pairs" for group, found in groups.items()])
+    axes.set(title="German into English", xlabel="words of the source", ylabel="BLEU")
+    axes.grid(axis="x", visible=False)
+    axes.legend()
+    return figure
+
+
 def main() -> None:
     """Trains as the command line says."""
     options = tyro.cli(Options, prog="python -m train.configs.multi30k", config=(tyro.conf.FlagCreatePairsOff,))
@@ -72,6 +99,7 @@ def main() -> None:
         found = translation.run(config)
         if options.record:
             record_run(SCORES, config.kind, config.seed, found, config.directory)
+            draw(read_json(SCORES)).savefig(SCORES.with_suffix(".png"), dpi=100)
     print(translation.headline(found))
 
 
