@@ -146,7 +146,7 @@ def photographs(directory):
 
 def config(directory, run_dir, **options):
     optimizer = OptimizerConfig(learning_rate=1e-2, weight_decay=0.0, clip_norm=1.0, ema=None)
-    fields = {"hidden": 16, "embedding": 8, "batch_size": 18, "epochs": 80, "evaluate_every": 40, "beams": 2}
+    fields = {"hidden": 16, "embedding": 8, "batch_size": 18, "epochs": 40, "evaluate_every": 20, "beams": 2}
     place = {
         "data": "coco",
         "data_dir": directory,

@@ -296,8 +296,8 @@ def test_a_part_of_the_training_text(tmp_path):
     asked = config(tmp_path, train_characters=200)
     experiment = language_model.build(asked)
     whole = language_model.load_text("text", asked.data_dir, 0)
-    np.testing.assert_array_equal(experiment.streams.chunks.ravel()[:9], whole.train[:9])
-    assert experiment.streams.steps_per_epoch == 199 // (4 * 8)
+    np.testing.assert_array_equal(experiment.order.chunks.ravel()[:9], whole.train[:9])
+    assert experiment.order.steps_per_epoch == 199 // (4 * 8)
     assert len(experiment.text.val) == len(whole.val)
     with pytest.raises(ValueError, match="--train-characters 1000: the training part has 576"):
         language_model.build(config(tmp_path, train_characters=1000))

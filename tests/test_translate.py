@@ -86,7 +86,7 @@ def test_a_run_is_read_back(trained, tmp_path):
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(RunError, match=r"holds no translator \(its model.json has no source\)"):
         read_translator(tmp_path)
-    fields = ("source_size", "target_size", "hidden", "embedding")
+    fields = ("source_size", "target_size", "cell", "hidden", "embedding")
     about = {name: dataclasses.asdict(getattr(trained, name)) for name in ("source", "target")}
     about |= {name: getattr(trained, name) for name in ("max_source", "max_target")}
     about["model"] = {name: getattr(trained.model, name) for name in fields} | {"dtype": "float32"}
