@@ -130,7 +130,7 @@ def test_explanations_lie_where_they_were_measured(tmp_path, monkeypatch):
 
 
 def test_a_model_of_one_size_has_no_heat_map(tmp_path, capsys):
-    classifier = read_trained(complete_run(tmp_path / "run", "lenet5", 32, channels=1))
+    classifier = read_trained(complete_run(tmp_path / "run", "mlp", 32, channels=1))
     assert network_image(PHOTO, classifier).shape == (1, 32, 32, 1)
     assert heat_maps(PHOTO, classifier) is None
     assert "no heat map of the classes: the model takes images of 32x32 pixels alone" in capsys.readouterr().out
