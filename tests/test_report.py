@@ -93,10 +93,10 @@ def test_the_epoch_whose_weights_are_kept_is_marked():
 
 def test_shares_of_classes_are_of_their_split():
     counts = {"train": np.array([30, 10]), "val": np.array([1, 1]), "test": np.array([0, 5])}
-    axes = figures.class_shares(counts, ["cat", "dog"]).axes[0]
-    shares = [[bar.get_height() for bar in bars] for bars in axes.containers]
+    figure = figures.class_shares(counts, ["cat", "dog"])
+    shares = [[bar.get_height() for bar in bars] for bars in figure.axes[0].containers]
     assert shares == [[0.75, 0.25], [0.5, 0.5], [0, 1]]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train (40)", "val (2)", "test (5)"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["train (40)", "val (2)", "test (5)"]
 
 
 def test_curves_of_no_records():

@@ -107,7 +107,7 @@ def class_shares(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fi
     axes.set(title="Share of each class", ylabel="of the split")
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.grid(axis="x", visible=False)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside right upper")
     return figure
 
 
