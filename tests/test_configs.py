@@ -248,6 +248,10 @@ def test_scores_on_cifar_are_of_known_recipes():
         ("resnet50", 90, 256, 1e-4, {0: 0.1, 29: 0.1, 30: 0.01, 60: 1e-3, 89: 1e-3}),
         ("resnext50_32x4d", 100, 256, 1e-4, {29: 0.1, 30: 0.01, 60: 1e-3, 90: 1e-4}),
         ("mobilenet_v2", 300, 256, 4e-5, {0: 0.045, 1: 0.045 * 0.98, 299: 0.045 * 0.98**299}),
+        ("regnet_x_400mf", 100, 1024, 5e-5, {52: 0.4}),  # half way down the cosine, from epoch 5 to 100
+        ("regnet_y_400mf", 100, 1024, 5e-5, {52: 0.2}),
+        ("regnet_x_16gf", 100, 512, 5e-5, {52: 0.2}),
+        ("regnet_y_16gf", 100, 256, 5e-5, {4: 0.2 * 451 / 500, 52: 0.1}),
     ],
 )
 def test_recipes_for_imagenet_are_the_published_ones(name, epochs, batch_size, decay, rates):
@@ -264,7 +268,7 @@ def test_the_rate_of_alexnet_is_divided_by_10_at_plateaus():
     assert (config.optimizer.schedule, config.optimizer.step_factor, config.evaluate_every) == ("plateau", 0.1, 1)
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet20", "resnetv2_50", "resnet50d", "densenet121"])
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "resnetv2_50", "resnet50d", "densenet121", "regnet_y_128gf"])
 def test_what_has_no_recipe_for_imagenet(name):
     with pytest.raises(ValueError, match=f"no recipe for '{name}' on ImageNet; there are those of alexnet_paper"):
         imagenet.recipe(name)

@@ -6,9 +6,12 @@
 The directory holds `train` and `val`, a folder of image files to a class; the test set is cut off `train`, as `val` is
 what published accuracies are of. AlexNet: https://papers.nips.cc/paper/4824, section 5, with weights of small variance
 and biases of 1 as the paper has them (`jaxvision.cnn.alexnet`). The others: torchvision's references/classification,
-batches of 256 in all. The paper divides the rate by 10 when the validation error stops falling, without saying for how
-long: here for three epochs. Departures: the decay spares biases and normalisations; crops are cut out of the middle
-square of an image, resized to 256 pixels, where torchvision cuts them out of the whole.
+batches of 256 in all, of small RegNets more.
+
+The paper divides the rate by 10 when the validation error stops falling, without saying for how long: here for three
+epochs. Departures: the decay spares biases and normalisations; crops are cut out of the middle square of an image,
+resized to 256 pixels, where torchvision cuts them out of the whole; RegNets change the rate with each step and rise
+from zero, torchvision each epoch and from a tenth.
 """
 
 import dataclasses
@@ -63,6 +66,14 @@ MOBILE = dataclasses.replace(
         step_factor=0.98,
     ),
 )
+
+
+def regnet(batch_size: int, learning_rate: float) -> classification.Config:
+    """Returns the recipe of torchvision's RegNets, for batches over eight GPUs."""
+    optimizer = dataclasses.replace(SGD, learning_rate=learning_rate, schedule="cosine", warmup=0.05, weight_decay=5e-5)
+    return dataclasses.replace(TORCHVISION, epochs=100, batch_size=batch_size, optimizer=optimizer)
+
+
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")
 RECIPES = {
     "alexnet_paper": PAPER,
@@ -71,6 +82,10 @@ RECIPES = {
     **dict.fromkeys(RESNETS, TORCHVISION),
     **dict.fromkeys(("resnext50_32x4d", "resnext101_32x8d"), LONGER),
     "mobilenet_v2": MOBILE,
+    **{f"regnet_{size}": regnet(1024, 0.8) for size in ("x_400mf", "x_800mf", "x_1_6gf", "y_800mf", "y_1_6gf")},
+    "regnet_y_400mf": regnet(1024, 0.4),
+    **{f"regnet_{size}": regnet(512, 0.4) for size in ("x_3_2gf", "x_8gf", "x_16gf", "y_3_2gf", "y_8gf")},
+    **{f"regnet_{size}": regnet(256, 0.2) for size in ("x_32gf", "y_16gf", "y_32gf")},
 }
 
 
