@@ -3,12 +3,12 @@
     python -m benchmarks.attention_length --output benchmarks/results/attention_length_cpu.json
 
 It draws the rows of the file beside it, as a PNG file of the same name. Attention is of one sequence upon itself, with
-8 heads of 64 dimensions in float32; its gradient is that of queries, keys and values. Memory is what a run needs
-beside its arguments and results: what XLA plans or, if it is more, what the process was seen to take. On a CPU it is
-more where XLA gives the product, the softmax and the product to one kernel of a library: what that allocates, a whole
-matrix, is in no plan. What is planned to need more than --most-gigabytes is compiled alone. Both are the least of three
-runs, or of one that takes more than ten seconds; the time on a CPU is that of all its cores, without what other
-programs took.
+8 heads of 64 dimensions in float32; its gradient is that of queries, keys and values. Memory is what is needed beside
+arguments and results, as XLA plans it ahead of time, and as the process was seen to grow in a run. On a CPU the plan is
+made without the kernels of a library (YNNPACK) that XLA gives the product, the softmax and the product to: what these
+allocate, a matrix or two of all scores, is in no plan. What is planned to need more than --most-gigabytes is not run.
+What is seen, and the time, is the least of three runs, or of one that takes more than ten seconds; the time on a CPU is
+that of all its cores, without what other programs took.
 """
 
 import argparse
@@ -32,6 +32,7 @@ HEADS, DIM = 8, 64
 COLORS = {"xla": BLUE, "chunked": ORANGE}
 STYLES = {"forward": "--", "gradient": "-"}
 LINUX = Path("/proc/self")
+NO_KERNELS = {"xla_cpu_experimental_ynn_fusion_type": ""}  # of YNNPACK, to compile for a CPU
 
 
 def measure(implementation: str, work: str, length: int, most_bytes: float) -> dict[str, Any]:
@@ -39,19 +40,22 @@ def measure(implementation: str, work: str, length: int, most_bytes: float) -> d
     attend = partial(dot_product_attention, implementation=implementation)
     gradient = jax.grad(lambda *x: (attend(*x) ** 2).sum(), (0, 1, 2))
     x = tuple(jax.random.normal(key, (1, length, HEADS, DIM)) for key in jax.random.split(jax.random.key(0), 3))
-    compiled = jax.jit(attend if work == "forward" else gradient).lower(*x).compile()
-    planned, seen, seconds = compiled.memory_analysis().temp_size_in_bytes, 0, None
-    if planned <= most_bytes:
+    lowered = jax.jit(attend if work == "forward" else gradient).lower(*x)
+    plan = lowered.compile(NO_KERNELS if jax.default_backend() == "cpu" else None).memory_analysis()
+    seen = seconds = None
+    if plan.temp_size_in_bytes <= most_bytes:
+        compiled = lowered.compile()
         run = lambda: jax.block_until_ready(compiled(*x))
         runs = [taken(run)]
         runs += [taken(run) for _ in range(2)] if runs[0][1] <= 10 else []
         seen, seconds = map(min, zip(*runs, strict=True))
+        seen = max(0, seen - plan.output_size_in_bytes)
     return {
         "implementation": implementation,
         "work": work,
         "length": length,
-        "memory_megabytes": round(max(planned, seen) / 1e6, 1),
-        "planned_megabytes": round(planned / 1e6, 1),
+        "planned_megabytes": round(plan.temp_size_in_bytes / 1e6, 1),
+        "seen_megabytes": None if seen is None else round(seen / 1e6, 1),
         "seconds": None if seconds is None else float(f"{seconds:.3g}"),
     }
 
@@ -79,16 +83,21 @@ def slope(rows: list[dict[str, Any]], key: str) -> float:
 
 @mpl.rc_context(STYLE)
 def draw(content: dict[str, Any]) -> Figure:
-    """Draws memory and time against the length, both in powers; hollow is what was compiled and not run."""
+    """Draws memory, a cross where it was seen in a run, and time against the length, both in powers."""
     figure = Figure((WIDTH, 4.2), layout="constrained")
     panels = figure.subplots(1, 2)
-    for axes, key, title in zip(panels, ("memory_megabytes", "seconds"), ("memory, MB", "time, s"), strict=True):
+    for axes, key, title in zip(
+        panels, ("planned_megabytes", "seconds"), ("memory, MB (crosses: as seen in a run)", "time, s"), strict=True
+    ):
         _curves(axes, content["rows"], key)
         axes.set(title=title, xlabel="length", xscale="log", yscale="log")
         lengths = sorted({row["length"] for row in content["rows"]})
         axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
         axes.minorticks_off()
         axes.legend()
+    for row in content["rows"]:
+        if row["seen_megabytes"]:
+            panels[0].scatter(row["length"], row["seen_megabytes"], 22, COLORS[row["implementation"]], marker="x", lw=1)
     machine = ", ".join(f"{name} {value}" for name, value in content["machine"].items())
     figure.supxlabel(f"one sequence upon itself, {HEADS} heads of {DIM}, float32; {machine}", fontsize=7, color=GREY)
     return figure
@@ -100,9 +109,7 @@ def _curves(axes: Axes, rows: list[dict[str, Any]], key: str) -> None:
         found = sorted(found, key=lambda row: row["length"])
         label = f"{name}, {work}: length to the power of {slope(found, key):.1f}"
         points = [row["length"] for row in found], [row[key] for row in found]
-        axes.plot(*points, STYLES[work], color=COLORS[name], label=label)
-        faces = ["white" if row["seconds"] is None else COLORS[name] for row in found]
-        axes.scatter(*points, 18, faces, edgecolors=COLORS[name], zorder=3)
+        axes.plot(*points, STYLES[work], color=COLORS[name], label=label, marker="o")
 
 
 def main() -> None:
