@@ -7,8 +7,8 @@ It draws the rows of the file beside it, as a PNG file of the same name. Attenti
 arguments and results, as XLA plans it ahead of time, and as the process was seen to grow in a run. On a CPU the plan is
 made without the kernels of a library (YNNPACK) that XLA gives the product, the softmax and the product to: what these
 allocate, a matrix or two of all scores, is in no plan. What is planned to need more than --most-gigabytes is not run.
-What is seen, and the time, is the least of three runs, or of one that takes more than ten seconds; the time on a CPU is
-that of all its cores, without what other programs took.
+Growth is seen in the first run; later ones have what that left. The time is the least of three runs, or of one that
+takes more than ten seconds, on a CPU that of all its cores, without what other programs took.
 """
 
 import argparse
@@ -48,8 +48,7 @@ def measure(implementation: str, work: str, length: int, most_bytes: float) -> d
         run = lambda: jax.block_until_ready(compiled(*x))
         runs = [taken(run)]
         runs += [taken(run) for _ in range(2)] if runs[0][1] <= 10 else []
-        seen, seconds = map(min, zip(*runs, strict=True))
-        seen = max(0, seen - plan.output_size_in_bytes)
+        seen, seconds = max(0, runs[0][0] - plan.output_size_in_bytes), min(seconds for _, seconds in runs)
     return {
         "implementation": implementation,
         "work": work,

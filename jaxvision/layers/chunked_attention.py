@@ -31,7 +31,7 @@ def chunked_attention(
 
     Args:
         query, key, value, mask, bias, causal: see `jaxvision.layers.attention.dot_product_attention`.
-        size: most queries and keys of a chunk, R and C. The paper's R, 1024, and C, the root of S, suit a TPU.
+        size: most queries and keys of a chunk, R and C (the paper has 1024 and 4096 on a TPU).
 
     Raises:
         ValueError: mask or bias do not fit.
