@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import attention_memory, timing
+from benchmarks import attention_length, attention_memory, timing
 from benchmarks.throughput import Task, table
 from benchmarks.timing import medians, save
 
@@ -75,3 +75,32 @@ def test_growth_is_told_of_each_network_from_its_smallest_image():
     lines = attention_memory.table([large, small, {**large, "model": "b"}]).splitlines()
     assert lines[1].split() == ["a", "64", "x4.0", "32.0", "x16.0", "16.0", "x4.0", "4.0", "x8.0"]
     assert lines[3].split() == ["b", "64", "x1.0", "32.0", "x1.0", "16.0", "x1.0", "4.0", "x1.0"]
+
+
+def length_row(length, **fields):
+    row = {"implementation": "xla", "work": "forward", "length": length, "seconds": 1e-6 * length**2}
+    return {**row, "memory_megabytes": 8e-6 * length**2, **fields}
+
+
+def test_lengths_and_the_powers_they_are_drawn_with():
+    lengths = 256, 512, 1024, 2048
+    rows = [length_row(length, memory_megabytes=64 if length == 256 else length**1.5) for length in lengths]
+    rows += [length_row(length, work="gradient") for length in lengths[:-1]]
+    rows += [length_row(2048, work="gradient", seconds=None)]
+    figure = attention_length.draw({"machine": {"cpu": "of paper"}, "rows": rows[::-1]})
+    texts = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
+    assert [sorted(text[-3:] for text in some) for some in texts] == [["1.5", "2.0"], ["2.0", "2.0"]]
+    (drawn,) = (line for line in figure.axes[1].lines if line.get_linestyle() == "-")
+    np.testing.assert_allclose(drawn.get_xydata(), [(length, 1e-6 * length**2) for length in lengths[:-1]])
+    faces = [points.get_facecolor().tolist() for points in figure.axes[0].collections]
+    assert [1.0] * 4 in faces[0]
+    assert [1.0] * 4 not in faces[1]
+
+
+def test_what_a_run_takes_is_seen_and_what_needs_too_much_is_not_run():
+    size, _ = attention_length.taken(lambda: np.ones(5 * 10**7, np.uint8).sum())
+    assert 4.9e7 < size < 6e7
+    row = attention_length.measure("chunked", "forward", 4, most_bytes=-1)
+    assert row["seconds"] is None
+    assert row["memory_megabytes"] == row["planned_megabytes"]
+    assert attention_length.measure("xla", "forward", 4, most_bytes=1e9)["seconds"] > 0

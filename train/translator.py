@@ -1,6 +1,7 @@
 """A translator at work: what it says of pairs, what it writes, and where it looks as it does.
 
-Shapes: B pairs, N pairs of a split, S source tokens, T target tokens, V target vocabulary, L tokens written at most.
+Shapes: B pairs, N pairs of a split, S source tokens, T target tokens, V target vocabulary, L tokens written at most,
+H heads of attention.
 """
 
 from functools import partial
@@ -19,7 +20,7 @@ from train.shared.mesh import batch_sharding
 from train.shared.step import means
 
 Look = tuple[list[str], list[str], np.ndarray]
-"""Tokens of a source, those that were written, and the share [T, S] of each of those for each of these."""
+"""Tokens of a source, those that were written, and the share [H, T, S] of each of those for each of these."""
 
 
 def given(pairs: Pairs) -> Pairs:  # target [B, T + 1] -> [B, T]
@@ -96,6 +97,8 @@ class Translator:
     ) -> list[Look]:
         """Returns where the decoder looked as it wrote the translations int [N, L] of a split: nowhere, no attention.
 
+        A recurrent decoder has one head; of a Transformer it is those of the last block.
+
         Args:
             params: of the model.
             split: the sentences.
@@ -106,11 +109,12 @@ class Translator:
         _, weights = self._align({"params": params}, Pairs(split.source, split.lengths, before))
         if weights is None:
             return []
+        heads = np.asarray(weights if weights.ndim == 4 else weights[:, None], np.float32)
         tokens = lambda row, vocabulary: [vocabulary.tokens[token].strip() or "␣" for token in row]
         ends = [min(np.count_nonzero(row != END) + 1, len(row)) for row in written]
         return [
-            (tokens(row[:length], source), tokens(said[:end], target), np.asarray(shares, np.float32)[:end, :length])
-            for row, length, said, end, shares in zip(split.source, split.lengths, written, ends, weights, strict=True)
+            (tokens(row[:length], source), tokens(said[:end], target), shares[:, :end, :length])
+            for row, length, said, end, shares in zip(split.source, split.lengths, written, ends, heads, strict=True)
         ]
 
     def _batches(self, split: Sentences, order: np.ndarray):
