@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +18,6 @@ from train.classification import create_model
 from train.configs import (
     attention_or_recurrence,
     cifar10,
-    cifar10_vit,
     dates,
     digits,
     hidden_units,
@@ -193,13 +193,20 @@ def test_units_that_know_of_quotes_and_of_conditions_were_found():
         assert units[name]["measured"] > units[name]["untrained"] + 0.1
 
 
-def test_the_recipe_of_the_small_transformer_is_for_images_of_cifar():
-    """Its model makes 64 patches of them, which DeiT's recipe trains: the rate rises, then falls to zero."""
-    config = cifar10_vit.RECIPE
-    model = create_model(config, 10, (config.image_size, config.image_size, 3))
-    assert (model.backbone.image_size, model.backbone.grid, model.num_classes) == (config.image_size, (8, 8), 10)
+@pytest.mark.parametrize(
+    ("name", "tokens"), [("vit_tiny_patch4_32", (65, 192)), ("swin_tiny_patch2_window4_32", (16, 16, 96))]
+)
+def test_the_recipe_of_the_small_transformers_is_deits(name, tokens):
+    """Table 9 of https://arxiv.org/abs/2012.12877; of images of CIFAR the first stage has 64 patches, or 256."""
+    config = cifar10.recipe(name)
+    images = jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), jnp.float32)
+    model = create_model(config, 10, images.shape[1:])
+    assert model.num_classes == 10
+    features = lambda variables, images: model.apply(variables, images, train=False, method="features")
+    assert jax.eval_shape(features, abstract_variables(model), images)[0].shape == (1, *tokens)
     rate = make_schedule(config.optimizer, 1000)
     assert [round(float(rate(step)), 6) for step in (24, 49, 50, 1000)] == [2.5e-4, 5e-4, 5e-4, 0]
+    assert (config.optimizer.optimizer, config.optimizer.weight_decay) == ("adamw", 0.05)
     assert (config.mixup, config.cutmix, config.loss.label_smoothing) == (0.8, 1.0, 0.1)
 
 
