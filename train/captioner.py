@@ -5,22 +5,19 @@ at most.
 """
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvision.ops.decoding import beam_search, greedy
 from jaxvision.rnn.captioner import CaptionedImages, Captioner
 from train.backbone import create_classifier
 from train.data.captions import CaptionedSplit
 from train.data.images import Order, Preprocessing
-from train.data.parallel import END, PAD, START, UNKNOWN
 from train.shared.mesh import batch_sharding
 from train.shared.step import means
-from train.translator import scores
+from train.translator import make_write, scores
 
 
 class Batch(NamedTuple):
@@ -54,22 +51,9 @@ class Writer:
             captioned, targets = forced(batch, preprocessing)
             return scores(model.apply(variables, captioned, train=False), targets)
 
-        def write(variables, images, search):
-            memory, state = model.apply(variables, preprocessing(images), train=False, method="encode")
-
-            def step(tokens, state):
-                logits, state = model.apply(variables, tokens, state, memory, method="step")
-                return logits.at[:, jnp.array([PAD, START, UNKNOWN])].set(-jnp.inf), state  # they stand for no word
-
-            return search(step, state, jnp.full(len(images), START), max_length=max_length, end=END)
-
-        def by_beams(variables, images, beams, length_penalty):
-            search = partial(beam_search, beams=beams, length_penalty=length_penalty)
-            return write(variables, images, search).tokens[:, 0]
-
+        encode = lambda variables, images: model.apply(variables, preprocessing(images), train=False, method="encode")
         self._measure = jax.jit(measure)
-        self._greedy = jax.jit(partial(write, search=greedy))
-        self._beams = jax.jit(by_beams, static_argnums=(2, 3))
+        self._write = make_write(model, encode, max_length)
 
     def measure(self, variables: Any, split: CaptionedSplit) -> dict[str, float]:
         """Returns the means over the tokens of a split's captions, each after those that are right."""
@@ -86,8 +70,8 @@ class Writer:
 
         They are those of beam search, or with one beam the likeliest tokens.
         """
-        run = self._greedy if beams == 1 else lambda *args: self._beams(*args, beams, length_penalty)
-        found = [(np.asarray(run(variables, batch.image))[: len(rows)], rows) for batch, rows in self._batches(split)]
+        run = lambda batch: np.asarray(self._write(variables, batch.image, beams, length_penalty))
+        found = [(run(batch)[: len(rows)], rows) for batch, rows in self._batches(split)]
         written, rows = zip(*found, strict=True)
         return np.concatenate(written), np.concatenate(rows)
 
