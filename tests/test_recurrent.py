@@ -11,6 +11,7 @@ from jax.experimental import rnn
 from jax.test_util import check_grads
 
 import jaxvision as jv
+from jaxvision.initialize import abstract_variables
 from jaxvision.layers import GRU, LSTM, RNN
 from jaxvision.layers.scan import scan_module
 from jaxvision.ops.arithmetic import multiply_adds
@@ -121,6 +122,20 @@ def test_forms_of_the_scan_agree(layer):
     for options in ({"unroll": 3}, {"segment": 2}, {"segment": 10}):
         found = run(layer.clone(**options), variables, x, lengths=lengths)
         jax.tree.map(assert_close, found, expected)
+
+
+def test_segments_bound_the_memory_of_the_gradient():
+    """Of each step more, it keeps the output alone, and not the gates."""
+
+    def size(steps, segment):
+        layer = LSTM(16, in_features=2, segment=segment)
+        x = jax.ShapeDtypeStruct((4, steps, 2), jnp.float32)
+        loss = lambda variables, x: (layer.apply(variables, x, train=False)[0] ** 2).sum()
+        compiled = jax.jit(jax.grad(loss)).lower(abstract_variables(layer), x).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    growth = {segment: size(512, segment) - size(256, segment) for segment in (None, 16)}
+    assert 0 < growth[16] < growth[None] / 5
 
 
 def test_a_sequence_in_two_parts_is_the_sequence():

@@ -37,11 +37,13 @@ class Direction(nn.Module):
     def __call__(self, x: jax.Array, state: State, mask: jax.Array | None) -> tuple[jax.Array, State]:  # [T, B, D]
         """Returns the outputs [T, B, H] and the last state."""
         width, draw = self.scan.cell.num_gates * self.hidden, uniform(self.hidden**-0.5)
-        options = {"dtype": self.dtype, "kernel_init": draw, "bias_init": draw}
-        inputs = jnp.split(nn.Dense(width, **options, name="input")(x), self.scan.cell.num_gates, -1)
         recurrent = Weights(width, self.hidden, self.dtype, draw, name="hidden")
-        run = scan_over_time if self.segment is None else lambda scan, *args: in_segments(scan, self.segment, *args)
-        return run(self.scan, tuple(inputs), *recurrent(), state, mask)
+        if self.segment is not None:
+            projection = Weights(width, x.shape[-1], self.dtype, draw, name="input")
+            return in_segments(self.scan, self.segment, x, projection(), recurrent(), state, mask)
+        projection = nn.Dense(width, dtype=self.dtype, kernel_init=draw, bias_init=draw, name="input")
+        inputs = jnp.split(projection(x), self.scan.cell.num_gates, -1)
+        return scan_over_time(self.scan, tuple(inputs), *recurrent(), state, mask)
 
 
 class Matrices(nn.Module):
