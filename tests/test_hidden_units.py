@@ -147,3 +147,8 @@ def test_a_text_that_has_changed_is_refused(run_dir):
 def test_text_that_is_no_source_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"tale\.txt is no Python source"):
         hidden_units.labelled([TextFile(tmp_path / "tale.txt", "Once upon a time\n")], 100)
+
+
+def test_options_that_cannot_be():
+    with pytest.raises(ValueError, match="--characters must be 1 or more, got 0"):
+        hidden_units.Options(None, characters=0)

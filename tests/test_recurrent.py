@@ -224,6 +224,26 @@ def test_errors(arguments, message):
         LSTM(4).init(jax.random.key(0), *arguments, train=False)
 
 
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (RNN(4, nonlinearity="sigmoid"), "nonlinearity must be one of tanh, relu, got 'sigmoid'"),
+        (GRU(4, reset="never"), "reset must be one of after, before, got 'never'"),
+        (LSTM(4, implementation="cuda"), "implementation must be one of scan, cudnn, got 'cuda'"),
+        (LSTM(4, segment=0), "segment must be 1 step or more, got 0"),
+    ],
+)
+def test_fields_that_cannot_be(layer, message):
+    with pytest.raises(ValueError, match=message):
+        abstract_variables(layer)
+
+
+@pytest.mark.parametrize("lengths", [np.ones((2, 1), int), np.ones(3, int)])
+def test_lengths_that_are_not_one_for_each_sequence(lengths):
+    with pytest.raises(ValueError, match="lengths must be one for each of 2 sequences, got "):
+        LSTM(4).init(jax.random.key(0), np.zeros((2, 3, 5)), lengths=lengths, train=False)
+
+
 def test_a_module_is_run_over_time_by_a_step_of_its_own():
     """That of a sum that forgets, with the same weights and other draws at every step."""
     inputs = RANDOM.randn(2, 5, 3)

@@ -46,6 +46,15 @@ class Options:
     updates: int = 150
     """Steps of learning with and without clipping."""
 
+    def __post_init__(self):
+        """Names the option that cannot be.
+
+        Raises:
+            ValueError: an option outside its range.
+        """
+        if self.updates < 1:
+            raise ValueError(f"--updates must be 1 or more, got {self.updates}")
+
 
 def gradient_norms(layer: Recurrent, variables: Any, x: jax.Array, direction: jax.Array) -> np.ndarray:  # -> [T + 1]
     """Returns the norms of the gradient of the last output by the states 0 to T steps before it.
@@ -152,9 +161,10 @@ def _draw_flows(axes: Axes) -> None:
 
 def main() -> None:
     """Draws as the command line says."""
-    options = tyro.cli(Options, prog="python -m train.gradient_flow")
-    with exit_on(OSError), options.output.open("xb") as file:
-        draw(options.updates).savefig(file, format="png", dpi=150)
+    with exit_on(ValueError, OSError):
+        options = tyro.cli(Options, prog="python -m train.gradient_flow")
+        with options.output.open("xb") as file:
+            draw(options.updates).savefig(file, format="png", dpi=150)
     print(options.output)
 
 

@@ -54,6 +54,15 @@ class Options:
     characters: int = MOST_CHARACTERS
     """Most characters to choose units on, and to measure them on."""
 
+    def __post_init__(self):
+        """Names the option that cannot be.
+
+        Raises:
+            ValueError: an option outside its range.
+        """
+        if self.characters < 1:
+            raise ValueError(f"--characters must be 1 or more, got {self.characters}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
@@ -243,8 +252,8 @@ def picture(text: str, values: np.ndarray, title: str) -> Figure:  # [N]
 
 def main() -> None:
     """Searches and shows as the command line says."""
-    options = tyro.cli(Options, prog="python -m train.hidden_units")
     with exit_on(RunError, ValueError, OSError):
+        options = tyro.cli(Options, prog="python -m train.hidden_units")
         show(options.run_dir, options.output or options.run_dir / "hidden_units", options.characters)
 
 
