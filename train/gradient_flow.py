@@ -23,6 +23,7 @@ from jaxvision.layers import LSTM, RNN
 from jaxvision.layers.recurrent import Recurrent
 from train import language_model
 from train.shared.figures import BLUE, GREEN, GREY, ORANGE, STYLE, WIDTH
+from train.shared.files import new_file
 from train.shared.optimizer import OptimizerConfig
 from train.shared.run import exit_on
 from train.shared.step import means
@@ -163,7 +164,7 @@ def main() -> None:
     """Draws as the command line says."""
     with exit_on(ValueError, OSError):
         options = tyro.cli(Options, prog="python -m train.gradient_flow")
-        with options.output.open("xb") as file:
+        with new_file(options.output) as file:
             draw(options.updates).savefig(file, format="png", dpi=150)
     print(options.output)
 
