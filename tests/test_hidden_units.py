@@ -1,6 +1,7 @@
 """The search for hidden units: areas against scikit-learn's, a unit that is known to fire, pages and pictures."""
 
 import json
+import string
 
 import jax
 import numpy as np
@@ -146,7 +147,15 @@ def test_a_text_that_has_changed_is_refused(run_dir):
 
 def test_text_that_is_no_source_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"tale\.txt is no Python source"):
-        hidden_units.labelled([TextFile(tmp_path / "tale.txt", "Once upon a time\n")], 100)
+        hidden_units.labelled([TextFile(tmp_path / "tale.txt", "Once upon a time\n")], 100, string.printable)
+
+
+def test_files_with_characters_that_the_model_has_not_met_are_left_out():
+    files = [TextFile(None, content) for content in ("x = 1\n", "y = 2\n", "x = 1 # y\n", "x = x\n")]
+    found = hidden_units.labelled(files, 70, "x=1 #\n")  # a tenth of 70 ends before the y of the third
+    assert found.text == "x = 1\nx = 1 #x = x\n"
+    with pytest.raises(RunError, match="each of the 2 files begins with characters that the model has not met"):
+        hidden_units.labelled(files[:2], 70, "z")
 
 
 def test_options_that_cannot_be():

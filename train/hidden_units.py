@@ -167,25 +167,33 @@ def unseen_files(files: Sequence[TextFile]) -> list[TextFile]:
     return [file for file, end in zip(files, ends, strict=True) if end - len(file.content) >= boundary]
 
 
-def labelled(files: Sequence[TextFile], most: int) -> Labelled:
+def labelled(files: Sequence[TextFile], most: int, vocabulary: str) -> Labelled:
     """Joins the beginnings of files with their properties, up to a number of characters.
 
-    Of each file a tenth of that number is taken at most: one file of nothing but strings would stand for all.
+    Of each file a tenth of that number is taken at most: one file of nothing but strings would stand for all. Those
+    with characters that are not in the vocabulary are left out.
 
     Raises:
-        RunError: a file is no Python source.
+        RunError: a file is no Python source, or none is left.
     """
     texts, holds, left = [], [], most
     for file in files:
         if left == 0:
             break
+        text = file.content[: min(left, -(-most // LEAST_FILES))]
+        if not {*text} <= {*vocabulary}:
+            continue
         try:
             marks = properties(file.content)
         except SyntaxError as error:
             raise RunError(f"{file.path} is no Python source, of which properties could be told: {error}") from error
-        texts.append(file.content[: min(left, -(-most // LEAST_FILES))])
-        holds.append({name: part[: len(texts[-1])] for name, part in marks.items()})
-        left -= len(texts[-1])
+        texts.append(text)
+        holds.append({name: part[: len(text)] for name, part in marks.items()})
+        left -= len(text)
+    if not texts:
+        raise RunError(
+            f"each of the {len(files)} files begins with characters that the model has not met: train it on more text"
+        )
     return Labelled("".join(texts), {name: np.concatenate([part[name] for part in holds]) for name in holds[0]})
 
 
@@ -199,13 +207,14 @@ def read_texts(run_dir: Path, most: int) -> tuple[Labelled, Labelled]:
     """
     config = from_json(Config, read_json(run_dir / "config.json"))
     files = TEXTS[config.data](config.data_dir, config.max_characters)
-    if cut(files).digest != read_json(run_dir / "model.json")["sha256"]:
+    about = read_json(run_dir / "model.json")
+    if cut(files).digest != about["sha256"]:
         raise RunError(f"{run_dir} was trained on another text than --data {config.data} is now")
     is_library = config.data == "python"
     unseen = standard_library(None, WHOLE_LIBRARY)[len(files) :] if is_library else unseen_files(files)
     if len(unseen) < 2:
         raise RunError(f"{len(unseen)} whole file(s) were left out of the training of {run_dir}, 2 are needed")
-    return labelled(unseen[::2], most), labelled(unseen[1::2], most)
+    return tuple(labelled(unseen[first::2], most, about["vocabulary"]) for first in (0, 1))
 
 
 def window(holds: np.ndarray, text: str) -> slice:  # bool [N]
