@@ -135,7 +135,7 @@ def test_pages_and_pictures_of_a_run(run_dir):
     assert all(0 <= unit[name] <= 1 for unit in found.values() for name in ("chosen", "measured", "untrained", "share"))
     assert len(list(output.glob("*.png"))) == 4
     assert "inside quotes: " in (output / "hidden_units.html").read_text()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match=f"{output} exists: give another --output"):
         hidden_units.show(run_dir, output, 1000)
 
 

@@ -273,6 +273,8 @@ def show(run_dir: Path, directory: Path, most: int) -> None:
         RunError: the run is not complete, not of Python source, or of a Transformer.
         FileExistsError: the directory exists.
     """
+    if directory.exists():
+        raise FileExistsError(f"{directory} exists: give another --output")
     trained = read_language_model(run_dir)
     if not isinstance(trained.model, LanguageModel):
         raise RunError(f"{run_dir} holds a Transformer: hidden units are those of recurrent layers")
