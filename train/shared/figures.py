@@ -47,11 +47,12 @@ MOST_TILES = 64
 
 
 @mpl.rc_context(STYLE)
-def learning_curves(records: Sequence[Record]) -> Figure:
+def learning_curves(records: Sequence[Record], best: float | None = None) -> Figure:
     """Draws each metric of the validation, and the same in training, over the epochs, and the learning rate.
 
     Args:
         records: as `read_metrics` gives them; the log's names of metrics are `train/...` and `val/...`.
+        best: the epoch whose weights are kept, marked by a line; None for no mark.
     """
     validated = [name.removeprefix("val/") for record in records for name in record if name.startswith("val/")]
     panels = [*dict.fromkeys(["loss", *validated]), "learning_rate"]
@@ -61,14 +62,16 @@ def learning_curves(records: Sequence[Record]) -> Figure:
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for index, axes in enumerate(cells):
         if index < len(panels):
-            _curves(axes, panels[index], records)
+            _curves(axes, panels[index], records, best)
         else:
             axes.set_axis_off()
     return figure
 
 
-def _curves(axes: Axes, metric: str, records: Sequence[Record]) -> None:
+def _curves(axes: Axes, metric: str, records: Sequence[Record], best: float | None) -> None:
     drawn = []
+    if best is not None:
+        axes.axvline(best, color=GREY, linestyle=":", label=f"kept: epoch {best:.4g}")
     for name, label, color in (
         (f"train/{metric}", "train", BLUE),
         (f"val/{metric}", "val", ORANGE),
@@ -85,6 +88,28 @@ def _curves(axes: Axes, metric: str, records: Sequence[Record]) -> None:
     axes.set(title=metric.replace("_", " "), xlabel="epoch")
     if metric != "learning_rate" and drawn:
         axes.legend()
+
+
+@mpl.rc_context(STYLE)
+def class_shares(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:  # of [K]
+    """Draws the share of each class in each split.
+
+    Args:
+        counts: by name of the split, how many images of each class [K] it has.
+        classes: names of the K classes.
+    """
+    figure = Figure((WIDTH, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for shift, ((name, number), color) in enumerate(zip(counts.items(), (BLUE, ORANGE, GREEN), strict=True), start=-1):
+        places = np.arange(len(classes)) + 0.27 * shift
+        axes.bar(places, number / number.sum(), width=0.25, color=color, label=f"{name} ({number.sum():,})")
+    if len(classes) <= MOST_IN_MATRIX:
+        axes.set_xticks(range(len(classes)), classes, rotation=90 if len(classes) > 12 else 0)
+    axes.set(title="Share of each class", ylabel="of the split")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    axes.grid(axis="x", visible=False)
+    figure.legend(loc="outside right upper")
+    return figure
 
 
 @mpl.rc_context(STYLE)
