@@ -11,6 +11,7 @@ from PIL import Image
 
 import jaxvision as jv
 from jaxvision.initialize import abstract_variables
+from jaxvision.transformer.gpt import GPT
 from train import classification
 from train.classification import create_model
 from train.configs import (
@@ -24,6 +25,7 @@ from train.configs import (
     multi30k,
     residual_depth,
     shifted_digits,
+    token_order,
 )
 from train.configs.scores import save_curves
 from train.data.images import Split
@@ -31,7 +33,7 @@ from train.data.text import Text
 from train.language_model import describe
 from train.shared.optimizer import make_schedule
 from train.shared.run import read_json
-from train.trained import create_language_model
+from train.trained import TrainedLanguageModel, create_language_model
 
 
 def test_depth_hurts_plain_networks_and_not_residual_ones():
@@ -287,3 +289,23 @@ def test_translations_lose_without_attention_in_sentences_of_every_length():
 def test_dates_are_read_without_mistake_with_attention():
     scores = json.loads(dates.SCORES.read_text())
     assert scores["additive"]["exact"] == 1 > scores["none"]["exact"] > 0.95
+
+
+def test_positions_are_what_order_is_known_by():
+    found = json.loads(token_order.RECORD.read_text())
+    assert list(found) == list(token_order.POSITIONS)
+    without = found.pop("none")
+    assert without["moved"] < 1e-6
+    for one in found.values():
+        assert one["moved"] > 0.1
+        assert one["loss"] < without["loss"] - 0.05
+    assert token_order.RECORD.with_suffix(".png").exists()
+
+
+@pytest.mark.parametrize(("positions", "least", "most"), [("none", 0, 1e-6), ("rotary", 1e-2, 1)])
+def test_what_shuffling_moves(positions, least, most):
+    model = GPT(5, dim=8, depth=1, num_heads=2, max_length=6, positions=positions)
+    variables = jax.tree.map(lambda leaf: 10 * leaf, jv.init(model, jax.random.key(0)))
+    windows = np.random.RandomState(0).randint(0, 5, (8, 6)).astype(np.int32)
+    trained = TrainedLanguageModel(model, variables, "abcde")
+    assert least <= token_order.moved_by_shuffling(trained, windows) <= most

@@ -17,7 +17,7 @@ from jaxvision.rnn.seq2seq import Seq2Seq
 from jaxvision.transformer.gpt import GPT
 from jaxvision.transformer.transformer import Transformer
 from train.data.images import ImageSet, Preprocessing
-from train.data.parallel import Vocabulary
+from train.data.parallel import Vocabulary, read_vocabulary
 from train.shared.run import RunError, read_json
 
 
@@ -148,9 +148,7 @@ def read_translator(run_dir: Path) -> TrainedTranslator:
     """
     about = read_about(run_dir)
     try:
-        source, target = (
-            Vocabulary(**{**about[side], "tokens": tuple(about[side]["tokens"])}) for side in ("source", "target")
-        )
+        source, target = (read_vocabulary(about[side]) for side in ("source", "target"))
         limits = about["max_source"], about["max_target"]
     except KeyError as error:
         raise RunError(f"{run_dir} holds no translator (its model.json has no {error.args[0]})") from error
