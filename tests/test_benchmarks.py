@@ -2,11 +2,12 @@
 
 import itertools
 import json
+import sys
 
 import numpy as np
 import pytest
 
-from benchmarks import attention_length, attention_memory, timing
+from benchmarks import attention_length, attention_memory, recurrent, timing
 from benchmarks.throughput import Task, table
 from benchmarks.timing import medians, save
 
@@ -22,6 +23,18 @@ ROW = {
     "share_of_matmul_peak": 0.1,
     "compile_seconds": {"jaxvision": 1.0, "torch eager": 0.1},
     "memory_megabytes": {"jaxvision": 3},
+    "ratio": 2.0,
+}
+
+
+ROW_OF_LAYER = {
+    "work": "forward",
+    "batch": 32,
+    "steps": 128,
+    "width": 256,
+    "unroll": 1,
+    "milliseconds": {"jaxvision": 1.0, "flax": 2.0},
+    "ratios": {"flax": 2.0},
     "ratio": 2.0,
 }
 
@@ -103,3 +116,16 @@ def test_what_a_run_takes_is_seen_and_what_needs_too_much_is_not_run():
     assert 2 * 8 * 256**2 * 4e-6 < row["planned_megabytes"] < 8 * 8 * 256**2 * 4e-6  # matrices of scores, of 8 heads
     assert row["seconds"] is row["seen_megabytes"] is None
     assert attention_length.measure("xla", "forward", 4, most_bytes=1e6)["seconds"] > 0
+
+
+def test_recurrent_layers_are_all_measured_unless_told_otherwise(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(recurrent, "rows", lambda kind, size, options: [ROW_OF_LAYER | {"kind": kind}])
+    for kinds, found in (([], ["LSTM", "GRU", "RNN"]), (["GRU"], ["GRU"])):
+        file = tmp_path / f"{len(kinds)}.json"
+        monkeypatch.setattr(sys, "argv", ["recurrent", *kinds, "--output", f"{file}"])
+        recurrent.main()
+        assert [row["kind"] for row in json.loads(file.read_text())["rows"]] == found
+    monkeypatch.setattr(sys, "argv", ["recurrent", "GRUS"])
+    with pytest.raises(SystemExit):
+        recurrent.main()
+    assert "unknown kind GRUS: there are LSTM, GRU, RNN" in capsys.readouterr().err

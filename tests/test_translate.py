@@ -1,6 +1,7 @@
 """What a finished translator says of sentences."""
 
 import dataclasses
+import io
 import json
 import re
 from functools import partial
@@ -19,7 +20,7 @@ from train.shared import figures
 from train.shared.mesh import make_mesh
 from train.shared.run import RunError
 from train.trained import TrainedTranslator, read_translator
-from train.translate import Options, read, save, translate, unknown
+from train.translate import Options, read, save, standard_input, translate, unknown
 from train.translator import Translator
 
 SOURCES, TARGETS = ("ein Hund", "der Hund bellt"), ("a dog", "the dog barks.")
@@ -131,6 +132,16 @@ def test_a_run_is_read_back(trained, tmp_path):
 def test_sentences_that_cannot_be(words, texts, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         read(texts, known(words))
+
+
+def test_lines_of_the_standard_input(monkeypatch):
+    given = lambda content: monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), "ascii"))
+    for content, lines in ((b"", []), ("größe \r\n\nHund".encode(), ["größe", "", "Hund"])):
+        given(content)
+        assert standard_input() == lines
+    given(b"Hund\nb\xff\n")
+    with pytest.raises(ValueError, match="standard input, line 2: byte 6 is 0xff, which is no UTF-8"):
+        standard_input()
 
 
 def test_words_not_met_are_unknown(trained):

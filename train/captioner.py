@@ -21,7 +21,7 @@ from jaxvision.rnn.captioner import CaptionedImages, Captioner
 from train.backbone import create_classifier
 from train.data.captions import CaptionedSplit, framed
 from train.data.images import Order, Preprocessing
-from train.data.parallel import Vocabulary
+from train.data.parallel import Vocabulary, read_vocabulary
 from train.shared.mesh import batch_sharding
 from train.shared.run import RunError
 from train.shared.step import means
@@ -140,8 +140,7 @@ def read_captioner(run_dir: Path) -> TrainedCaptioner:
         raise RunError(f"{run_dir} holds no captioner (its model.json has no {error.args[0]})") from error
     model = create_captioner(about["model"])
     variables = jv.load_weights(model, run_dir / "weights.safetensors")
-    vocabulary = Vocabulary(**{**words, "tokens": tuple(words["tokens"])})
-    return TrainedCaptioner(model, variables, Preprocessing(**images), vocabulary, longest)
+    return TrainedCaptioner(model, variables, Preprocessing(**images), read_vocabulary(words), longest)
 
 
 def look(trained: TrainedCaptioner, images: np.ndarray, captions: Sequence[str]) -> list[Look]:

@@ -52,7 +52,7 @@ def read_trained(run_dir: Path) -> TrainedClassifier:
     """Reads what a complete run has written.
 
     Raises:
-        RunError: the run is not complete, or a file of it is damaged.
+        RunError: the run is not complete, or is of another kind, or a file of it is damaged.
     """
     about = read_about(run_dir)
     try:
@@ -60,7 +60,7 @@ def read_trained(run_dir: Path) -> TrainedClassifier:
         preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]), about["image_size"])
         name, dtype = about["model"], jnp.dtype(about["precision"])
     except KeyError as error:
-        raise RunError(f"{run_dir / 'model.json'} lacks {error}") from error
+        raise RunError(f"{run_dir} holds no classifier of images (its model.json has no {error.args[0]})") from error
     model = jv.create_model(name, num_classes=len(classes), in_channels=channels, dtype=dtype)
     variables = jv.load_weights(model, run_dir / "weights.safetensors")
     return TrainedClassifier(name, model, variables, preprocessing, classes, channels, size)
@@ -108,7 +108,7 @@ def read_language_model(run_dir: Path) -> TrainedLanguageModel:
         RunError: the run is not complete, or is of another kind, or a file of it is damaged.
     """
     about = read_about(run_dir)
-    if "vocabulary" not in about:
+    if not isinstance(about.get("vocabulary"), str):
         raise RunError(f"{run_dir} holds no language model (its model.json has no vocabulary)")
     model = create_language_model(about["model"])
     return TrainedLanguageModel(model, jv.load_weights(model, run_dir / "weights.safetensors"), about["vocabulary"])

@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 
 from train.data.parallel import UNKNOWN, Sentences, sentences
+from train.data.text import from_utf_8
 from train.shared import figures
 from train.shared.files import write_atomically
 from train.shared.mesh import make_mesh
@@ -53,6 +54,16 @@ class Options:
             raise ValueError(f"--alignment must be a .png file, got {self.alignment}")
         if self.alignment is not None and self.alignment.exists():
             raise ValueError(f"--alignment {self.alignment} exists: give another")
+
+
+def standard_input() -> list[str]:
+    """Returns its lines.
+
+    Raises:
+        ValueError: they are not UTF-8.
+    """
+    text = from_utf_8(sys.stdin.buffer.read(), "standard input")
+    return [line.strip() for line in io.StringIO(text)]
 
 
 def read(texts: Sequence[str], trained: TrainedTranslator) -> Sentences:
@@ -112,7 +123,7 @@ def main() -> None:
     with exit_on(RunError, ValueError, OSError):
         options = tyro.cli(Options, prog="python -m train.translate", config=(tyro.conf.FlagCreatePairsOff,))
         trained = read_translator(options.run_dir)
-        given = options.sentences or [line.strip() for line in sys.stdin]
+        given = options.sentences or standard_input()
         split = read(given, trained)
         for number, text in enumerate(given, start=1):
             if strangers := unknown(trained, text):

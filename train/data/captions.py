@@ -19,7 +19,7 @@ from train.data import scenes
 from train.data.image_files import BadImages, FileSplit, ReadingConfig
 from train.data.images import LabelledImages
 from train.data.parallel import END, PAD, START, Vocabulary, vocabulary
-from train.data.text import read_utf_8
+from train.data.text import from_utf_8
 
 SCENES_SEED = 0
 MOST_CAPTIONS = 5  # of an image that are learnt; five is what most images of COCO have
@@ -161,7 +161,7 @@ def load_coco(directory: Path, image_size: int, reading: ReadingConfig) -> dict[
 def read_coco(directory: Path, part: str) -> dict[str, list[str]]:
     """Returns the captions of each image file of a part, such as "val2017"; see `load_coco`."""
     path = directory / "annotations" / f"captions_{part}.json"
-    text = read_utf_8(path)
+    text = from_utf_8(path.read_bytes(), path)
     try:
         content = json.loads(text)
         names = {image["id"]: str(directory / part / image["file_name"]) for image in content["images"]}

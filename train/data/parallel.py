@@ -18,7 +18,7 @@ import numpy as np
 from jaxvision.registry import unknown_name
 from train.data import dates
 from train.data.subwords import Subwords, learn_subwords
-from train.data.text import read_utf_8
+from train.data.text import from_utf_8
 
 PAD, START, END, UNKNOWN = range(4)
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
@@ -238,7 +238,7 @@ def read_parallel(source: Path, target: Path) -> list[tuple[str, str]]:
 
 
 def _lines(path: Path) -> list[str]:
-    text = read_utf_8(path)
+    text = from_utf_8(path.read_bytes(), path)
     if not text.strip():
         raise ValueError(f"{path} is empty: a sentence on each line is expected")
     lines = [" ".join(line.split()) for line in text.removesuffix("\n").split("\n")]
