@@ -64,6 +64,14 @@ def test_a_network_that_takes_the_mean_knows_digits_moved_far_and_best_by_multip
     assert shifted_digits.RECORD.with_suffix(".png").exists()
 
 
+def test_of_crops_a_convolution_knows_no_more_until_they_are_large():
+    curves = {name: np.array(runs) for name, runs in json.loads(shifted_digits.RECORD.read_text()).items()}
+    mlp, lenet, resnet = (curves[shifted_digits.CROPPED.format(name)] for name in ("mlp", "lenet5", "resnet8"))
+    for cut in (2, 3, 4):
+        assert mlp[:, cut].min() > lenet[:, cut].max() > resnet[:, cut].mean()
+    assert (lenet[:, 8:10].min(0) > mlp[:, 8:10].max(0)).all()
+
+
 def test_moved_images_lose_what_leaves_and_fill_with_black():
     images = np.arange(1, 25, dtype=np.uint8).reshape(1, 4, 6, 1)
     for down, right in ((1, 0), (-2, 0), (0, 3), (0, -1), (0, 0), (4, 0)):
