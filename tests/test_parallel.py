@@ -146,7 +146,7 @@ def test_files_that_cannot_be(tmp_path, source, target, message):
 def test_sentences_too_long_are_named(tmp_path):
     message = rf"{tmp_path}/val.en, line 2 has 9 tokens, more than --max-length 8: raise that"
     with pytest.raises(ValueError, match=message):
-        corpus(tmp_path, train_de="a", train_en="a", val_de="a\nb", val_en="a\na b c d e f g h.")
+        corpus(tmp_path, train_de="a\nb", train_en="a\nb", val_de="a\nb", val_en="a\na b c d e f g h.")
 
 
 def test_one_pair_is_too_little_to_train_on(tmp_path):
