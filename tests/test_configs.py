@@ -53,7 +53,7 @@ def test_figure_shows_the_errors_at_the_end():
 
 def test_a_network_that_takes_the_mean_knows_digits_moved_far_and_best_by_multiples_of_its_stride():
     curves = {name: np.array(runs) for name, runs in json.loads(shifted_digits.RECORD.read_text()).items()}
-    assert all(runs.shape == (3, len(shifted_digits.SHIFTS)) for runs in curves.values())
+    assert all(runs.shape == (3, len(shifted_digits.CHANGED)) for runs in curves.values())
     assert all(runs[:, 0].min() > 0.9 for runs in curves.values())
     resnet = curves["resnet8"]
     for other in ("mlp", "lenet5"):
@@ -82,8 +82,27 @@ def test_accuracy_on_moved_images_is_the_mean_of_four_directions():
     def lit(images):
         return np.eye(2)[images.any((1, 2, 3)).astype(int)]
 
-    found = shifted_digits.accuracies(lit, Split(images, np.array([1], np.int32)))
+    found = shifted_digits.of_moved(lit, Split(images, np.array([1], np.int32)))
     assert found == [1.0] * 6 + [0.75] * 5
+
+
+def test_cropped_images_are_cut_on_each_side_and_enlarged():
+    images = np.full((2, 4, 4, 1), 200, np.uint8)
+    images[:, 1:3, 1], images[:, 1:3, 2] = 0, 100
+    np.testing.assert_array_equal(shifted_digits.cropped(images, 0), images)
+    bilinear = np.tile([0, 25, 75, 100], (4, 1))  # of two pixels, at quarters of their distance
+    np.testing.assert_array_equal(shifted_digits.cropped(images, 1)[1, :, :, 0], bilinear)
+
+
+def test_accuracy_on_cropped_images_is_of_each_crop():
+    images = np.zeros((1, 32, 32, 1), np.uint8)
+    images[0, 3, 3] = 255  # is cut off with four pixels of each side
+
+    def lit(images):
+        return np.eye(2)[images.any((1, 2, 3)).astype(int)]
+
+    found = shifted_digits.of_cropped(lit, Split(images, np.array([1], np.int32)))
+    assert found == [1.0] * 4 + [0.0] * 7
 
 
 def test_curves_are_a_line_for_each_run(tmp_path):
@@ -95,7 +114,8 @@ def test_curves_are_a_line_for_each_run(tmp_path):
 
 
 def test_figure_of_moved_digits_names_each_network():
-    curves = {name: [[0.9] * len(shifted_digits.SHIFTS)] for name in shifted_digits.MODELS}
+    flat = [[0.9] * len(shifted_digits.CHANGED)]
+    curves = {kind.format(name): flat for name in shifted_digits.MODELS for kind in ("{}", shifted_digits.CROPPED)}
     (legend,) = shifted_digits.draw(curves).legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == [*shifted_digits.TITLES.values(), "chance"]

@@ -46,6 +46,19 @@ def test_heat_map_of_larger_images(case):
     assert_close(found, EXPECTED[case])
 
 
+def test_lenet_says_of_each_place_what_it_says_of_that_place_alone():
+    """It pads nothing, so that a place is seen as if it were an image; places are four pixels apart."""
+    with jax.enable_x64(True):
+        model = jv.create_model("lenet5", dtype=jnp.float64)
+        variables = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), jv.init(model, jax.random.key(0)))
+        image = jnp.asarray(random_images(1, (1, 40, 36)).transpose(0, 2, 3, 1), jnp.float64)
+        heat_map = np.asarray(run(jv.convolutionalize(model), variables, image))
+        places = [image[0, 4 * i : 4 * i + 32, 4 * j : 4 * j + 32] for i, j in np.ndindex(heat_map.shape[1:3])]
+        logits = np.asarray(run(model, variables, jnp.stack(places)))
+    assert heat_map.shape == (1, 3, 2, 10)
+    assert_close(heat_map.reshape(-1, 10), logits)
+
+
 @pytest.mark.parametrize(("name", "size"), [("vgg_short", 56), ("resnet8", 32)])
 def test_one_pixel_is_the_classifier(name, size):
     with jax.enable_x64(True):

@@ -120,7 +120,7 @@ def test_explanations_lie_where_they_were_measured(tmp_path, monkeypatch):
     np.testing.assert_array_equal(shown, PHOTO[12:36, 24:48])  # half of 48 pixels, as 39 of 78
     captions = explanations(shown, network_image(PHOTO, classifier), classifier)
     assert "9x9 of 39x39 pixels" in list(captions)[1]
-    (_, activations), (_, losses) = kept
+    (_, losses), (_, activations) = kept
     assert list(activations) == list(losses)
     cam, lost = next(iter(activations.values())), next(iter(losses.values()))
     assert (cam.values.shape, cam.extent) == ((7, 7), (0, 1, 1, 0))
@@ -130,10 +130,26 @@ def test_explanations_lie_where_they_were_measured(tmp_path, monkeypatch):
 
 
 def test_a_model_of_one_size_has_no_heat_map(tmp_path, capsys):
-    classifier = read_trained(complete_run(tmp_path / "run", "lenet5", 32, channels=1))
+    classifier = read_trained(complete_run(tmp_path / "run", "mlp", 32, channels=1))
     assert network_image(PHOTO, classifier).shape == (1, 32, 32, 1)
     assert heat_maps(PHOTO, classifier) is None
     assert "no heat map of the classes: the model takes images of 32x32 pixels alone" in capsys.readouterr().out
+
+
+def test_a_map_of_one_pixel_says_nothing_of_where(tmp_path, monkeypatch, capsys):
+    captured(monkeypatch)
+    classifier = read_trained(complete_run(tmp_path / "run", "lenet5", 32, channels=1))
+    captions = explanations(cropped(PHOTO, classifier), network_image(PHOTO, classifier), classifier)
+    assert [caption.split(":")[0] for caption in captions] == ["Occlusion"]
+    assert "no Grad-CAM: the last feature map of the network has one pixel" in capsys.readouterr().out
+
+
+def test_channels_of_one_pixel_are_on_one_scale():
+    pixel = np.float32([[[0.1, -0.9, 0.5]]])
+    _, *cells = photo_figures.stages(PHOTO, [pixel]).axes
+    drawn = {axes.get_title(loc="center"): axes.images[0] for axes in cells if axes.images}
+    assert list(drawn) == ["1", "2", "0"]
+    assert {image.get_clim() for image in drawn.values()} == {(pixel.min(), pixel.max())}
 
 
 def test_of_a_transformer_attention_is_drawn_and_no_heat_map(tmp_path, monkeypatch, capsys):

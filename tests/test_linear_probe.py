@@ -22,10 +22,10 @@ def test_the_head_gives_the_answers_of_the_regression(num_classes):
     centres = 2 * random.randn(num_classes, 6) + 5
     scales = np.array([1, 10, 0.1, 1, 1, 0])  # the last feature never varies
     features = {name: (centres[y] + random.randn(len(y), 6)) * scales for name, y in labels.items()}
-    head, penalty = fit_head(features, labels, num_classes)
+    head, found = fit_head(features, labels, num_classes)
     models = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)) for c in PENALTIES]
     scores = [model.fit(features["train"], labels["train"]).score(features["val"], labels["val"]) for model in models]
-    assert penalty == PENALTIES[int(np.argmax(scores))]
+    assert found == dict(zip(PENALTIES, scores, strict=True))
     logits = features["val"] @ np.asarray(head["kernel"]) + np.asarray(head["bias"])
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     expected = models[int(np.argmax(scores))].predict_proba(features["val"])
@@ -45,7 +45,10 @@ def test_random_features_of_the_digits(tmp_path, monkeypatch, capsys):
     data = load(None, 32)
     probabilities = Classifier(tmp_path / "run")(data.test.images)
     assert np.mean(probabilities.argmax(1) == data.test.labels) == pytest.approx(result["test_accuracy"])
-    assert "C = " in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "C = " in page
+    assert "by penalty" in page
+    assert "Learning curves" not in page
     monkeypatch.setattr(linear_probe, "fit_head", None)  # a complete run is not run again
     monkeypatch.setattr(sys, "argv", ["probe", "--run-dir", str(tmp_path / "run")])
     linear_probe.main()

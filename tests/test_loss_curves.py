@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from train import loss_curves
-from train.loss_curves import FEATURES, LABELS, mean_losses, slopes
+from train.loss_curves import FEATURES, LABELS, SOFTMAX_LOSSES, mean_losses, of_positive, slopes
 from train.shared.losses import squared_error
 
 LOGITS = np.linspace(-6, 6, 13)
@@ -15,8 +15,17 @@ SIGMOID = 1 / (1 + np.exp(-LOGITS))
 
 
 def test_slopes():
-    np.testing.assert_allclose(slopes(LOGITS, optax.sigmoid_binary_cross_entropy), SIGMOID - 1, atol=1e-6)
-    np.testing.assert_allclose(slopes(LOGITS, squared_error), -2 * SIGMOID * (1 - SIGMOID) ** 2, atol=1e-6)
+    by_logit = lambda loss: slopes(LOGITS, of_positive(loss))
+    np.testing.assert_allclose(by_logit(optax.sigmoid_binary_cross_entropy), SIGMOID - 1, atol=1e-6)
+    np.testing.assert_allclose(by_logit(squared_error), -2 * SIGMOID * (1 - SIGMOID) ** 2, atol=1e-6)
+
+
+def test_slopes_of_a_softmax():
+    plain, smoothed, focal = (slopes(LOGITS, loss) for loss, _ in SOFTMAX_LOSSES.values())
+    np.testing.assert_allclose(plain, SIGMOID - 1, atol=1e-6)
+    np.testing.assert_allclose(smoothed, SIGMOID - 0.95, atol=1e-6)  # no longer falls beyond a logit of log 19
+    wrong = 1 - SIGMOID  # the derivative of -(1 - p)^2 log p, by p, times p (1 - p)
+    np.testing.assert_allclose(focal, wrong**2 * (2 * SIGMOID * np.log(SIGMOID) - wrong), atol=1e-6)
 
 
 def test_one_loss_is_convex_in_the_weight_and_the_other_is_not():

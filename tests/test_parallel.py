@@ -149,6 +149,11 @@ def test_sentences_too_long_are_named(tmp_path):
         corpus(tmp_path, train_de="a", train_en="a", val_de="a\nb", val_en="a\na b c d e f g h.")
 
 
+def test_one_pair_is_too_little_to_train_on(tmp_path):
+    with pytest.raises(ValueError, match=rf"{tmp_path}/train.de holds a single line: a sentence on each of several"):
+        corpus(tmp_path, train_de="ein Hund\n", train_en="a dog\n", val_de="ein Mann", val_en="a man")
+
+
 @pytest.mark.parametrize(("name", "directory", "message"), [
     ("date", None, "unknown corpus 'date'; did you mean dates"),
     ("dates", "here", "--data dates makes its own: it takes no --data-dir, got here"),

@@ -85,6 +85,20 @@ def test_learning_curves_have_a_panel_for_each_metric():
     assert figure.axes[1].lines[0].get_xydata().tolist() == [[1, 0.25], [2, 0.5]]
 
 
+def test_the_epoch_whose_weights_are_kept_is_marked():
+    figure = figures.learning_curves(RECORDS, best=2.0)
+    assert all(axes.lines[0].get_xdata() == [2.0, 2.0] for axes in figure.axes)
+    assert "kept: epoch 2" in texts(figure)
+
+
+def test_shares_of_classes_are_of_their_split():
+    counts = {"train": np.array([30, 10]), "val": np.array([1, 1]), "test": np.array([0, 5])}
+    figure = figures.class_shares(counts, ["cat", "dog"])
+    shares = [[bar.get_height() for bar in bars] for bars in figure.axes[0].containers]
+    assert shares == [[0.75, 0.25], [0.5, 0.5], [0, 1]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["train (40)", "val (2)", "test (5)"]
+
+
 def test_curves_of_no_records():
     figures.learning_curves([]).savefig(io.BytesIO())
 

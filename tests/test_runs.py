@@ -106,7 +106,7 @@ def test_a_run_leaves_what_it_promises(run_dir):
     assert [record["step"] for record in logged] == [16 * (i + 1) for i in range(8)]
     assert [record["step"] for record in logged if "val/accuracy" in record] == [32, 64, 96, 128]
     assert list(run_dir.glob("events.out.tfevents.*"))
-    assert len(list((run_dir / "figures").glob("*.png"))) == 5
+    assert len(list((run_dir / "figures").glob("*.png"))) == 6
     assert "<html" in (run_dir / "report.html").read_text()
     result = json.loads((run_dir / "result.json").read_text())
     assert result["test_accuracy"] > 0.9

@@ -238,7 +238,7 @@ def test_commands(capsys):
     ("arguments", "message"),
     [
         (["summary", "resnet5"], "did you mean resnet5"),
-        (["summary", "lenet5", "--image-size", "28"], "images of 32x32 pixels alone, got 28x28"),
+        (["summary", "lenet5", "--image-size", "28"], "images of 32x32 pixels or more, got 28x28"),
         (["list", "no-such-*"], "no model matches"),
     ],
 )

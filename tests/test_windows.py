@@ -5,8 +5,9 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from jaxvision.ops.pooling import average_windows, max_pool_ceil, pool_to_size
+from jaxvision.ops.pooling import average_windows, max_pool, max_pool_ceil, pool_to_size
 
 MAP = np.random.RandomState(0).randn(2, 7, 6, 9).astype(np.float32)
 
@@ -53,6 +54,16 @@ def test_windows_that_fill_a_map_are_those_of_average_pooling():
     rows = [slice(3 * i, 3 * i + 5) for i in range(5)]
     for result in (pool_to_size(x, 5, 5, 3), average_windows(x, 5, 3)):
         np.testing.assert_allclose(result, pooled(x, rows, rows, np.mean), atol=1e-6)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 2), (3, 1), (4, 3)])  # all but the first overlap
+def test_maxima_and_means_are_scipys(window, stride):
+    first = window // 2  # the place at which SciPy has the first window that lies inside
+    inside = (slice(None), *(slice(first, first + length - window + 1, stride) for length in MAP.shape[1:3]))
+    size = (1, window, window, 1)
+    found = max_pool(MAP, (window, window), (stride, stride)), average_windows(MAP, window, stride)
+    np.testing.assert_array_equal(found[0], ndimage.maximum_filter(MAP, size)[inside])
+    np.testing.assert_allclose(found[1], ndimage.uniform_filter(MAP.astype(np.float64), size)[inside], atol=1e-6)
 
 
 def test_padding_counts_as_zeros():

@@ -4,7 +4,7 @@ Shapes: B batch, N images, H height, W width, C channels, K classes.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -288,7 +288,12 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
 
 
 def conclude(
-    config: Config, experiment: Experiment, variables: Any, step: int, about: dict[str, str]
+    config: Config,
+    experiment: Experiment,
+    variables: Any,
+    step: int,
+    about: dict[str, str],
+    pictures: Mapping[str, Figure] | None = None,
 ) -> dict[str, Any]:
     """Scores the best state on the test split, and writes its weights, the report, and the result last.
 
@@ -297,6 +302,7 @@ def conclude(
         variables: of the best state.
         step: at which it was.
         about: what the report says beside the scores.
+        pictures: of what was done in place of training, by caption; None where there are learning curves.
 
     Returns:
         The scores, as in `result.json`.
@@ -312,6 +318,8 @@ def conclude(
     jv.save_weights(experiment.model, variables, directory / "weights.safetensors", overwrite=True)
     write_json(directory / "model.json", describe(config, experiment))
     records = read_metrics(directory / "metrics.jsonl")
+    if pictures is None:
+        pictures = {"Learning curves": figures.learning_curves(records, step / experiment.steps_per_epoch)}
     report.write_report(
         directory,
         title=f"{config.model} on {config.data}",
@@ -322,8 +330,7 @@ def conclude(
         },
         config=to_json(config),
         records=records,
-        figures={"Learning curves": figures.learning_curves(records)}
-        | draw(experiment, variables, probabilities, labels),
+        figures={**pictures, **draw(experiment, variables, probabilities, labels)},
     )
     write_json(directory / "result.json", result)
     return result
@@ -344,7 +351,7 @@ def describe(config: Config, experiment: Experiment | Task) -> dict[str, Any]:
 def draw(
     experiment: Experiment, variables: Any, probabilities: np.ndarray, labels: np.ndarray
 ) -> dict[str, Figure]:  # [N, K], [N]
-    """Draws what a classifier gets wrong, and what its first layer sees."""
+    """Draws what a classifier gets wrong, what its first layer sees, and the splits of its data."""
     test, classes = experiment.data.test, experiment.data.classes
     predictions, confidences = probabilities.argmax(-1), probabilities.max(-1)
     counts = np.zeros((len(classes), len(classes)), int)
@@ -360,7 +367,7 @@ def draw(
         kernel, maps = first
         drawn["Filters of the first layer"] = figures.filters(kernel)
         drawn[f"Its feature maps on an image of class {classes[labels[0]]}"] = figures.feature_maps(maps)
-    return drawn
+    return drawn | {"The splits of the data": figures.class_shares(experiment.data.counts(), classes)}
 
 
 def run(config: Config) -> dict[str, Any]:

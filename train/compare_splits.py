@@ -13,16 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import tyro
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from train.data import load_images
 from train.data.images import SPLITS, LabelledImages
-from train.shared.figures import BLUE, GREEN, ORANGE, STYLE, WIDTH
+from train.shared.figures import class_shares
+from train.shared.files import new_file
 from train.shared.run import RunError, exit_on
 
 GRID = 8
@@ -125,7 +124,7 @@ def compare(options: Options) -> tuple[dict[str, np.ndarray], tuple[str, ...], l
     splits = {name: getattr(data, name) for name in SPLITS}
     if small := [name for name, split in splits.items() if len(split) < 10]:
         raise ValueError(f"the {small[0]} split has {len(splits[small[0]])} images; 10 are the least to be compared")
-    counts = {name: np.bincount(split.labels, minlength=len(data.classes)) for name, split in splits.items()}
+    counts = data.counts()
     pictures = {name: sample(split, options.most) for name, split in splits.items()}
     comparisons = [
         Comparison(
@@ -148,29 +147,14 @@ def table(comparisons: list[Comparison], significance: float) -> Table:
     return grid
 
 
-@mpl.rc_context(STYLE)
-def draw(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> Figure:
-    """Draws the share of each class in each split."""
-    figure = Figure((WIDTH, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for shift, ((name, number), color) in enumerate(zip(counts.items(), (BLUE, ORANGE, GREEN), strict=True), start=-1):
-        places = np.arange(len(classes)) + 0.27 * shift
-        axes.bar(places, number / number.sum(), width=0.25, color=color, label=f"{name} ({number.sum():,})")
-    axes.set_xticks(range(len(classes)), classes, rotation=90 if len(classes) > 12 else 0)
-    axes.set(title="Share of each class", ylabel="of the split")
-    axes.grid(axis="x", visible=False)
-    axes.legend()
-    return figure
-
-
 def main(arguments: list[str] | None = None) -> Any:
     """Compares what the command line names; the exit code is 1 where two splits differ."""
     options = tyro.cli(Options, prog="python -m train.compare_splits", args=arguments)
     with exit_on(RunError, ValueError, OSError):
         counts, classes, comparisons = compare(options)
         if options.output is not None:
-            with options.output.open("xb") as file:
-                draw(counts, classes).savefig(file, format="png", dpi=150)
+            with new_file(options.output) as file:
+                class_shares(counts, classes).savefig(file, format="png", dpi=150)
     Console().print(table(comparisons, options.significance))
     sys.exit(int(any(min(found.labels_p, found.images_p) < options.significance for found in comparisons)))
 

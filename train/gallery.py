@@ -189,7 +189,10 @@ def margins(count: int, window: float) -> tuple[float, float]:
 
 
 def explanations(shown: np.ndarray, image: jax.Array, classifier: TrainedClassifier) -> dict[str, Figure]:
-    """Draws Grad-CAM and occlusion for the likeliest classes of the network's own view: [H, W, 3], [1, S, S, C]."""
+    """Draws Grad-CAM and occlusion for the likeliest classes of the network's own view: [H, W, 3], [1, S, S, C].
+
+    Grad-CAM is left out where the last feature map has one pixel.
+    """
     model, variables, size = classifier.model, classifier.variables, image.shape[1]
     logits = jax.jit(lambda variables, x: model.apply(variables, x, train=False))(variables, image)
     probabilities = np.asarray(jax.nn.softmax(logits[0].astype(jnp.float32)))
@@ -204,12 +207,12 @@ def explanations(shown: np.ndarray, image: jax.Array, classifier: TrainedClassif
         lost = np.asarray(cover(model, variables, image, classes, size=square, stride=stride)[0], np.float32)
         first, last = (square - stride) / 2 / size, ((square - stride) / 2 + stride * len(lost)) / size
         losses[title] = Overlay(lost, (first, last, last, first))
-    return {
-        "Grad-CAM: what speaks for the likeliest classes": photo_figures.overlays(shown, activations),
-        f"Occlusion: probability lost where {square}x{square} of {size}x{size} pixels are covered": (
-            photo_figures.overlays(shown, losses, signed=True)
-        ),
-    }
+    hidden = f"Occlusion: probability lost where {square}x{square} of {size}x{size} pixels are covered"
+    drawn = {hidden: photo_figures.overlays(shown, losses, signed=True)}
+    if next(iter(activations.values())).values.size == 1:
+        print("no Grad-CAM: the last feature map of the network has one pixel, which says nothing of where")
+        return drawn
+    return {"Grad-CAM: what speaks for the likeliest classes": photo_figures.overlays(shown, activations)} | drawn
 
 
 def attention(shown: np.ndarray, image: jax.Array, classifier: TrainedClassifier) -> dict[str, Figure]:

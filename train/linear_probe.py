@@ -7,16 +7,21 @@ Shapes: N images, D features, K classes.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import matplotlib as mpl
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from train import classification
 from train.data.images import LabelledImages
+from train.shared.figures import BLUE, GREY, STYLE, WIDTH
 from train.shared.optimizer import OptimizerConfig
 from train.shared.run import RunError, check_run, exit_on, start_run
 from train.transfer import TransferConfig
@@ -69,13 +74,16 @@ def features_of(experiment: classification.Experiment, split: LabelledImages) ->
 
 def fit_head(
     features: dict[str, np.ndarray], labels: dict[str, np.ndarray], num_classes: int
-) -> tuple[dict[str, jax.Array], float]:
-    """Returns the kernel [D, K] and bias [K] of the head, and the penalty whose head is best on the validation split.
+) -> tuple[dict[str, jax.Array], dict[float, float]]:
+    """Returns the kernel [D, K] and bias [K] of the head that is best on the validation split, and what each scores.
 
     Args:
         features: [N, D] of the splits `train` and `val`; they are standardised for the regression.
         labels: [N].
         num_classes: K, each of them among the training labels.
+
+    Returns:
+        The head, and by penalty the accuracy on the validation split.
 
     Raises:
         ValueError: a class has no training image.
@@ -87,14 +95,28 @@ def fit_head(
     mean, std = features["train"].mean(0), features["train"].std(0)
     scale = 1 / np.where(std > 0, std, 1)
     standard = {name: (values - mean) * scale for name, values in features.items()}
-    heads = [LogisticRegression(C=c, max_iter=1000).fit(standard["train"], labels["train"]) for c in PENALTIES]
-    scores = [head.score(standard["val"], labels["val"]) for head in heads]
-    best = heads[int(np.argmax(scores))]
+    heads = {c: LogisticRegression(C=c, max_iter=1000).fit(standard["train"], labels["train"]) for c in PENALTIES}
+    scores = {c: float(head.score(standard["val"], labels["val"])) for c, head in heads.items()}
+    best = heads[max(scores, key=scores.get)]
     kernel, bias = best.coef_.T, best.intercept_  # of two classes scikit-learn keeps the second alone
     if num_classes == 2:
         kernel, bias = np.pad(kernel, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
     kernel = scale[:, None] * kernel
-    return {"kernel": jnp.float32(kernel), "bias": jnp.float32(bias - mean @ kernel)}, best.C
+    return {"kernel": jnp.float32(kernel), "bias": jnp.float32(bias - mean @ kernel)}, scores
+
+
+@mpl.rc_context(STYLE)
+def draw(scores: Mapping[float, float]) -> Figure:
+    """Draws the accuracy on the validation split of each penalty."""
+    figure = Figure((0.7 * WIDTH, 3.4), layout="constrained")
+    axes = figure.subplots()
+    best = max(scores, key=scores.get)
+    axes.plot(list(scores), list(scores.values()), color=BLUE, marker="o")
+    axes.axvline(best, color=GREY, linestyle=":", label=f"kept: C = {best:g}, {scores[best]:.2%}")
+    axes.set(xscale="log", xlabel="C, of which less penalises more", ylabel="validation accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend()
+    return figure
 
 
 def probe(options: Options) -> dict[str, Any]:
@@ -113,11 +135,12 @@ def probe(options: Options) -> dict[str, Any]:
     with start_run(config.directory, config):
         splits = {name: features_of(experiment, getattr(experiment.data, name)) for name in ("train", "val")}
         features, labels = ({name: pair[part] for name, pair in splits.items()} for part in (0, 1))
-        head, penalty = fit_head(features, labels, len(experiment.data.classes))
+        head, scores = fit_head(features, labels, len(experiment.data.classes))
         variables = experiment.state.variables
         variables = {**variables, "params": {**variables["params"], "head": head}}
-        about = {"features": f"{features['train'].shape[1]:,}", "penalty": f"C = {penalty:g}"}
-        return classification.conclude(config, experiment, variables, 0, about)
+        about = {"features": f"{features['train'].shape[1]:,}", "penalty": f"C = {max(scores, key=scores.get):g}"}
+        pictures = {"Validation accuracy of heads, by penalty": draw(scores)}
+        return classification.conclude(config, experiment, variables, 0, about, pictures)
 
 
 def main() -> None:

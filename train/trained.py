@@ -54,7 +54,7 @@ def read_trained(run_dir: Path) -> TrainedClassifier:
     Raises:
         RunError: the run is not complete, or a file of it is damaged.
     """
-    about = _about(run_dir)
+    about = read_about(run_dir)
     try:
         classes, channels, size = about["classes"], about["in_channels"], about["resize"]
         preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]), about["image_size"])
@@ -107,7 +107,7 @@ def read_language_model(run_dir: Path) -> TrainedLanguageModel:
     Raises:
         RunError: the run is not complete, or is of another kind, or a file of it is damaged.
     """
-    about = _about(run_dir)
+    about = read_about(run_dir)
     if "vocabulary" not in about:
         raise RunError(f"{run_dir} holds no language model (its model.json has no vocabulary)")
     model = create_language_model(about["model"])
@@ -146,7 +146,7 @@ def read_translator(run_dir: Path) -> TrainedTranslator:
     Raises:
         RunError: the run is not complete, or is of another kind, or a file of it is damaged.
     """
-    about = _about(run_dir)
+    about = read_about(run_dir)
     try:
         source, target = (read_vocabulary(about[side]) for side in ("source", "target"))
         limits = about["max_source"], about["max_target"]
@@ -163,7 +163,12 @@ def create_translator(fields: dict[str, Any]) -> Seq2Seq | Transformer:
     return make(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
 
 
-def _about(run_dir: Path) -> dict[str, Any]:
+def read_about(run_dir: Path) -> dict[str, Any]:
+    """Reads the `model.json` of a complete run.
+
+    Raises:
+        RunError: the run is not complete, or the file is damaged.
+    """
     if not (run_dir / "result.json").exists():
         raise RunError(f"{run_dir} holds no complete run (no result.json): train to the end first")
     return read_json(run_dir / "model.json")

@@ -36,7 +36,8 @@ class Options:
     length_penalty: float = 1.0
     """Exponent of the length that the scores of the search are divided by."""
     alignment: Path | None = None
-    """Picture to make, a new PNG file, of where the decoder looked as it wrote."""
+    """Picture to make, a new PNG file, of where the decoder looked as it wrote: of a Transformer each head of the last
+    block."""
 
     def __post_init__(self):
         """Names the option that cannot be.
@@ -102,7 +103,7 @@ def save(looks: Sequence[Look], path: Path) -> None:
     if not looks:
         raise ValueError(f"--alignment: this translator has no attention to draw, {path} is not made")
     png = io.BytesIO()
-    figures.alignments(looks).savefig(png, format="png", dpi=150)
+    figures.heads(looks).savefig(png, format="png", dpi=150)
     write_atomically(path, png.getvalue())
 
 

@@ -18,6 +18,8 @@ from jaxvision.layers.conv import conv2d
 from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import uniform
 
+IMAGE_SIZE = 32
+
 
 def lecun(fan_in: int, fan_out: int) -> tuple[Initializer, Initializer]:
     """The paper draws weights uniformly between -2.4 / F and 2.4 / F, F the inputs of a unit (appendix A)."""
@@ -33,7 +35,9 @@ def subsample(x: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/2, W/2, C]
 
 
 class LeNet5(nn.Module):
-    """The convolutional layers C1 to C5 and the fully connected F6 of LeNet-5, for images of 32x32 pixels.
+    """The convolutional layers C1 to C5 and the fully connected F6 of LeNet-5.
+
+    Its images have 32x32 pixels; `convolutionalize` slides it over larger ones, as the paper's section VII does.
 
     Attributes:
         in_channels: channels of the image.
@@ -56,16 +60,25 @@ class LeNet5(nn.Module):
         return conv2d(features, 5, padding=0, dtype=self.dtype, kernel_init=kernel_init, bias_init=bias_init)
 
     def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
-        """Returns S2 [B, 14, 14, 6], S4 [B, 5, 5, 16] and C5 [B, 1, 1, 120]."""
+        """Returns S2 [B, 14, 14, 6], S4 [B, 5, 5, 16] and C5 [B, 1, 1, 120]; of larger images larger maps."""
         del train
-        check_image(image, self.in_channels, size=32)
+        check_image(image, self.in_channels, at_least=IMAGE_SIZE)
         s2 = nn.tanh(subsample(self.c1(image)))
         s4 = nn.tanh(subsample(self.c3(s2)))
         return s2, s4, nn.tanh(self.c5(s4))
 
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, 1, 1, 120] -> [B, 84]
-        """Returns the activations of F6."""
+        """Returns the activations of F6.
+
+        Raises:
+            ValueError: the map is of larger images.
+        """
         del train
+        if (size := feature_map.shape[1:3]) != (1, 1):
+            raise ValueError(
+                f"F6 takes a map of one pixel (images of {IMAGE_SIZE}x{IMAGE_SIZE}), got {size[0]}x{size[1]}: "
+                "convolutionalize slides it over larger ones"
+            )
         return nn.tanh(self.f6(feature_map.reshape(len(feature_map), -1)))
 
     def torch_names(self) -> dict[str, dict[str, str]]:
@@ -74,7 +87,7 @@ class LeNet5(nn.Module):
 
     def example_input(self) -> jax.ShapeDtypeStruct:
         """Returns the shape of one image."""
-        return jax.ShapeDtypeStruct((1, 32, 32, self.in_channels), jnp.float32)
+        return jax.ShapeDtypeStruct((1, IMAGE_SIZE, IMAGE_SIZE, self.in_channels), jnp.float32)
 
 
 VARIANTS = {"lenet5": partial(classifier, LeNet5, num_classes=10, head_init=lecun)}

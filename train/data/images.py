@@ -130,6 +130,10 @@ class ImageSet:
         """Height, width and channels of an image."""
         return self.train.shape
 
+    def counts(self) -> dict[str, np.ndarray]:
+        """Images of each class [K], by name of the split."""
+        return {name: np.bincount(getattr(self, name).labels, minlength=len(self.classes)) for name in SPLITS}
+
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation [C] of the training pixels (see `LabelledImages`)."""
         return self.train.statistics()

@@ -18,6 +18,7 @@ import numpy as np
 from jaxvision.registry import unknown_name
 from train.data import dates
 from train.data.subwords import Subwords, learn_subwords
+from train.data.text import read_utf_8
 
 PAD, START, END, UNKNOWN = range(4)
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
@@ -188,8 +189,8 @@ def load_corpus(name: str, directory: Path | None, reading: ReadingConfig) -> Co
         reading: how they are read.
 
     Raises:
-        ValueError: no corpus has that name, a file is empty, not UTF-8, has another number of lines than its
-            translation, an empty line or one too long; the message names file and line.
+        ValueError: no corpus has that name, a file is empty, of a single line to train on, not UTF-8, has another
+            number of lines than its translation, an empty line or one too long; the message names file and line.
         FileNotFoundError: a file is not there.
     """
     if name == "dates":
@@ -203,6 +204,8 @@ def load_corpus(name: str, directory: Path | None, reading: ReadingConfig) -> Co
     paths = {split: _paths(directory, split, reading.languages) for split in ("train", "val", "test")}
     there = {split: pair for split, pair in paths.items() if split != "test" or any(path.exists() for path in pair)}
     texts = {split: read_parallel(*pair) for split, pair in there.items()}
+    if len(texts["train"]) < 2:
+        raise ValueError(f"{there['train'][0]} holds a single line: a sentence on each of several is expected")
     if reading.lowercase:
         texts = {split: [(first.lower(), second.lower()) for first, second in part] for split, part in texts.items()}
     options = {"lowercase": reading.lowercase, "min_count": reading.min_count, "limit": reading.max_words}
@@ -235,13 +238,7 @@ def read_parallel(source: Path, target: Path) -> list[tuple[str, str]]:
 
 
 def _lines(path: Path) -> list[str]:
-    content = path.read_bytes()
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        byte = f"byte {error.start} is 0x{content[error.start]:02x}"
-        raise ValueError(f"{path}, line {line}: {byte}, which is no UTF-8 ({error.reason})") from error
+    text = read_utf_8(path)
     if not text.strip():
         raise ValueError(f"{path} is empty: a sentence on each line is expected")
     lines = [" ".join(line.split()) for line in text.removesuffix("\n").split("\n")]

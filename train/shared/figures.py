@@ -1,7 +1,7 @@
 """Figures of a training run, each a function from arrays to a matplotlib figure.
 
 The colours of lines are Okabe and Ito's, which people with any colour vision can tell apart. Shapes: N images,
-H height, W width, C channels, K classes, F filters, T tiles (or target tokens), S source tokens.
+H height (or heads), W width, C channels, K classes, F filters, T tiles (or target tokens), S source tokens.
 """
 
 import math
@@ -41,16 +41,18 @@ MOST_MARKERS = 40
 MOST_ANNOTATED = 30  # classes whose counts can be read in the cells of a matrix
 MOST_IN_MATRIX = 120  # classes whose names can be read beside one
 MOST_PAIRS = 25
+MOST_HEADS_IN_ROW = 5  # with the mean
 MOST_IMAGES = 24
 MOST_TILES = 64
 
 
 @mpl.rc_context(STYLE)
-def learning_curves(records: Sequence[Record]) -> Figure:
+def learning_curves(records: Sequence[Record], best: float | None = None) -> Figure:
     """Draws each metric of the validation, and the same in training, over the epochs, and the learning rate.
 
     Args:
         records: as `read_metrics` gives them; the log's names of metrics are `train/...` and `val/...`.
+        best: the epoch whose weights are kept, marked by a line; None for no mark.
     """
     validated = [name.removeprefix("val/") for record in records for name in record if name.startswith("val/")]
     panels = [*dict.fromkeys(["loss", *validated]), "learning_rate"]
@@ -60,14 +62,16 @@ def learning_curves(records: Sequence[Record]) -> Figure:
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for index, axes in enumerate(cells):
         if index < len(panels):
-            _curves(axes, panels[index], records)
+            _curves(axes, panels[index], records, best)
         else:
             axes.set_axis_off()
     return figure
 
 
-def _curves(axes: Axes, metric: str, records: Sequence[Record]) -> None:
+def _curves(axes: Axes, metric: str, records: Sequence[Record], best: float | None) -> None:
     drawn = []
+    if best is not None:
+        axes.axvline(best, color=GREY, linestyle=":", label=f"kept: epoch {best:.4g}")
     for name, label, color in (
         (f"train/{metric}", "train", BLUE),
         (f"val/{metric}", "val", ORANGE),
@@ -84,6 +88,28 @@ def _curves(axes: Axes, metric: str, records: Sequence[Record]) -> None:
     axes.set(title=metric.replace("_", " "), xlabel="epoch")
     if metric != "learning_rate" and drawn:
         axes.legend()
+
+
+@mpl.rc_context(STYLE)
+def class_shares(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:  # of [K]
+    """Draws the share of each class in each split.
+
+    Args:
+        counts: by name of the split, how many images of each class [K] it has.
+        classes: names of the K classes.
+    """
+    figure = Figure((WIDTH, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for shift, ((name, number), color) in enumerate(zip(counts.items(), (BLUE, ORANGE, GREEN), strict=True), start=-1):
+        places = np.arange(len(classes)) + 0.27 * shift
+        axes.bar(places, number / number.sum(), width=0.25, color=color, label=f"{name} ({number.sum():,})")
+    if len(classes) <= MOST_IN_MATRIX:
+        axes.set_xticks(range(len(classes)), classes, rotation=90 if len(classes) > 12 else 0)
+    axes.set(title="Share of each class", ylabel="of the split")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    axes.grid(axis="x", visible=False)
+    figure.legend(loc="outside right upper")
+    return figure
 
 
 @mpl.rc_context(STYLE)
@@ -161,12 +187,41 @@ def alignments(examples: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray
     for axes in cells[len(examples) :]:
         axes.set_axis_off()
     for axes, (source, written, shares) in zip(cells, examples, strict=False):
-        axes.imshow(shares[: len(written), : len(source)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        upright = max(map(len, source)) == 1
-        axes.set_xticks(range(len(source)), source, rotation=0 if upright else 90, fontsize=8)
-        axes.set_yticks(range(len(written)), written, fontsize=8)
-        axes.xaxis.tick_top()
-        axes.grid(False)
+        _alignment(axes, source, written, shares)
+    return figure
+
+
+def _alignment(axes: Axes, source: Sequence[str], written: Sequence[str], shares: np.ndarray) -> None:
+    axes.imshow(shares[: len(written), : len(source)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    upright = max(map(len, source)) == 1
+    axes.set_xticks(range(len(source)), source, rotation=0 if upright else 90, fontsize=8)
+    axes.set_yticks(range(len(written)), written, fontsize=8)
+    axes.xaxis.tick_top()
+    axes.grid(False)
+
+
+@mpl.rc_context(STYLE)
+def heads(examples: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray]]) -> Figure:
+    """Draws alignments of each head, those of a sentence after their mean; of one head as `alignments` does.
+
+    Args:
+        examples: the source, what was written, and the shares of each head, [H, T, S], in all as many heads.
+    """
+    number = len(examples[0][2])
+    if number == 1:
+        return alignments([(source, written, shares[0]) for source, written, shares in examples])
+    columns = min(number + 1, MOST_HEADS_IN_ROW)
+    rows = math.ceil((number + 1) / columns)
+    heights = [1.3 + 0.17 * len(written) for _, written, _ in examples]
+    figure = Figure((WIDTH, rows * sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(examples), height_ratios=heights, squeeze=False).ravel()
+    for part, (source, written, shares) in zip(parts, examples, strict=True):
+        cells = part.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+        for axes in cells[number + 1 :]:
+            axes.set_axis_off()
+        for head, axes in enumerate(cells[: number + 1]):
+            _alignment(axes, source, written, shares[head - 1] if head else shares.mean(0))
+            axes.set_title(f"head {head}" if head else "mean of the heads")
     return figure
 
 

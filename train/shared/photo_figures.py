@@ -96,7 +96,10 @@ def learnt_filter(
 
 @mpl.rc_context(STYLE)
 def stages(photo: np.ndarray, maps: Sequence[np.ndarray]) -> Figure:  # [H, W, 3], of [h, w, C]
-    """Draws the channels of each stage that vary most, each from its lowest value to its highest."""
+    """Draws the channels of each stage that vary most, each from its lowest value to its highest.
+
+    Of a stage of one pixel those furthest from zero are drawn, all on the scale of the stage.
+    """
     figure = Figure((WIDTH, WIDTH / (MOST_CHANNELS + 1) * 1.25 * len(maps)), layout="constrained")
     cells = figure.subplots(len(maps), MOST_CHANNELS + 1, squeeze=False)
     for number, (row, stage) in enumerate(zip(cells, maps, strict=True), start=1):
@@ -104,9 +107,11 @@ def stages(photo: np.ndarray, maps: Sequence[np.ndarray]) -> Figure:  # [H, W, 3
             axes.set_axis_off()
         row[0].imshow(photo)
         row[0].set_title(f"stage {number}: {'x'.join(map(str, stage.shape))}", fontsize=8)
-        most = np.argsort(-stage.std((0, 1)), kind="stable")[:MOST_CHANNELS]
-        for axes, channel in zip(row[1:], most, strict=False):
-            axes.imshow(stage[..., channel], cmap="viridis", interpolation="nearest")
+        is_pixel = stage.shape[:2] == (1, 1)
+        scale = {"vmin": stage.min(), "vmax": stage.max()} if is_pixel else {}
+        interest = np.abs(stage[0, 0]) if is_pixel else stage.std((0, 1))
+        for axes, channel in zip(row[1:], np.argsort(-interest, kind="stable")[:MOST_CHANNELS], strict=False):
+            axes.imshow(stage[..., channel], cmap="viridis", interpolation="nearest", **scale)
             axes.set_title(f"{channel}", loc="center", fontsize=8, fontweight="normal")
     return figure
 
