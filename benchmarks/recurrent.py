@@ -108,13 +108,15 @@ def shape(text: str) -> tuple[int, int, int]:
 def main() -> None:
     """Measures what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], default=list(KINDS))
+    parser.add_argument("kinds", nargs="*", metavar="KIND", default=KINDS, help=", ".join(KINDS))
     parser.add_argument("--shapes", nargs="+", type=shape, default=[(32, 128, 256)], metavar="BxTxD")
     parser.add_argument("--against", choices=("torch", "flax"), default="torch", help="flax: without PyTorch")
     parser.add_argument("--unroll", type=int, default=1, help="steps of our scan that are compiled in a row")
     parser.add_argument("--seconds", type=float, default=3.0, help="of timing for each contender")
     parser.add_argument("--output", type=Path, help="a JSON file of this machine, to which the rows are added")
     options = parser.parse_args()
+    if unknown := set(options.kinds) - set(KINDS):
+        parser.error(f"unknown kind {', '.join(sorted(unknown))}: there are {', '.join(KINDS)}")
     measured = []
     print(f"{'layer':6} {'work':9} {'B':>4} {'T':>5} {'width':>6}   ms and ratio to ours")
     for size in options.shapes:

@@ -285,11 +285,25 @@ def test_on_a_gpu_cudnn_is_chosen_for_what_it_can(monkeypatch):
     [
         ({"num_heads": 5}, [(2, 3, 12)], {}, ValueError, "num_heads=5 does not divide the dimension 12"),
         ({}, [(2, 3, 12), (2, 3, 8)], {}, ValueError, r"one dimension, got \(2, 3, 12\) and \(2, 3, 8\)"),
-        ({"implementation": "flash"}, [(2, 3, 12)], {}, ValueError, "must be xla, cudnn or None, got 'flash'"),
+        ({"implementation": "flash"}, [(2, 3, 12)], {}, ValueError, "must be xla, chunked, cudnn or None, got 'flash'"),
         ({}, [(2, 3, 12)], {"mask": jnp.ones((2, 1, 3, 3))}, TypeError, r"must be of bool.*got float32 \(2, 1, 3, 3\)"),
         ({}, [(2, 3, 12)], {"mask": jnp.ones((2, 3), bool)}, TypeError, r"\[B, H, T, S\].*got bool \(2, 3\)"),
         ({"causal": True}, [(2, 3, 12), (2, 4, 12)], {}, ValueError, "causal and rotary attention are of one"),
         ({"implementation": "cudnn", "dropout_rate": 0.1}, [(2, 3, 12)], {}, ValueError, 'drops no weights.*use "xla"'),
+        (
+            {"implementation": "chunked", "dropout_rate": 0.1},
+            [(2, 3, 12)],
+            {},
+            ValueError,
+            '"chunked" drops no weights',
+        ),
+        (
+            {"implementation": "chunked"},
+            [(2, 3, 12)],
+            {"mask": MASK},
+            ValueError,
+            r"here \[2, 3, 3, 3\], or 1 in place",
+        ),
     ],
 )
 def test_errors(fields, inputs, options, error, message):

@@ -2,11 +2,12 @@
 
 import itertools
 import json
+import sys
 
 import numpy as np
 import pytest
 
-from benchmarks import attention_memory, timing
+from benchmarks import attention_length, attention_memory, recurrent, timing
 from benchmarks.throughput import Task, table
 from benchmarks.timing import medians, save
 
@@ -22,6 +23,18 @@ ROW = {
     "share_of_matmul_peak": 0.1,
     "compile_seconds": {"jaxvision": 1.0, "torch eager": 0.1},
     "memory_megabytes": {"jaxvision": 3},
+    "ratio": 2.0,
+}
+
+
+ROW_OF_LAYER = {
+    "work": "forward",
+    "batch": 32,
+    "steps": 128,
+    "width": 256,
+    "unroll": 1,
+    "milliseconds": {"jaxvision": 1.0, "flax": 2.0},
+    "ratios": {"flax": 2.0},
     "ratio": 2.0,
 }
 
@@ -75,3 +88,44 @@ def test_growth_is_told_of_each_network_from_its_smallest_image():
     lines = attention_memory.table([large, small, {**large, "model": "b"}]).splitlines()
     assert lines[1].split() == ["a", "64", "x4.0", "32.0", "x16.0", "16.0", "x4.0", "4.0", "x8.0"]
     assert lines[3].split() == ["b", "64", "x1.0", "32.0", "x1.0", "16.0", "x1.0", "4.0", "x1.0"]
+
+
+def length_row(length, **fields):
+    row = {"implementation": "xla", "work": "forward", "length": length, "seconds": 1e-6 * length**2}
+    return {**row, "planned_megabytes": 8e-6 * length**2, "seen_megabytes": 9.0, **fields}
+
+
+def test_lengths_and_the_powers_they_are_drawn_with():
+    lengths = 256, 512, 1024, 2048
+    rows = [length_row(length, planned_megabytes=64 if length == 256 else length**1.5) for length in lengths]
+    rows += [length_row(length, work="gradient") for length in lengths[:-1]]
+    rows += [length_row(2048, work="gradient", seconds=None, seen_megabytes=None)]
+    figure = attention_length.draw({"machine": {"cpu": "of paper"}, "rows": rows[::-1]})
+    texts = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
+    assert [sorted(text[-3:] for text in some) for some in texts] == [["1.5", "2.0"], ["2.0", "2.0"]]
+    (drawn,) = (line for line in figure.axes[1].lines if line.get_linestyle() == "-")
+    np.testing.assert_allclose(drawn.get_xydata(), [(length, 1e-6 * length**2) for length in lengths[:-1]])
+    crosses = [tuple(found.get_offsets()[0]) for found in figure.axes[0].collections]
+    assert sorted(crosses) == sorted((row["length"], 9) for row in rows[:-1])
+
+
+def test_what_a_run_takes_is_seen_and_what_needs_too_much_is_not_run():
+    size, _ = attention_length.taken(lambda: np.ones(5 * 10**7, np.uint8).sum())
+    assert 4.9e7 < size < 6e7
+    row = attention_length.measure("xla", "gradient", 256, most_bytes=1e6)
+    assert 2 * 8 * 256**2 * 4e-6 < row["planned_megabytes"] < 8 * 8 * 256**2 * 4e-6  # matrices of scores, of 8 heads
+    assert row["seconds"] is row["seen_megabytes"] is None
+    assert attention_length.measure("xla", "forward", 4, most_bytes=1e6)["seconds"] > 0
+
+
+def test_recurrent_layers_are_all_measured_unless_told_otherwise(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(recurrent, "rows", lambda kind, size, options: [ROW_OF_LAYER | {"kind": kind}])
+    for kinds, found in (([], ["LSTM", "GRU", "RNN"]), (["GRU"], ["GRU"])):
+        file = tmp_path / f"{len(kinds)}.json"
+        monkeypatch.setattr(sys, "argv", ["recurrent", *kinds, "--output", f"{file}"])
+        recurrent.main()
+        assert [row["kind"] for row in json.loads(file.read_text())["rows"]] == found
+    monkeypatch.setattr(sys, "argv", ["recurrent", "GRUS"])
+    with pytest.raises(SystemExit):
+        recurrent.main()
+    assert "unknown kind GRUS: there are LSTM, GRU, RNN" in capsys.readouterr().err

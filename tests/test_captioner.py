@@ -115,7 +115,7 @@ def test_words_to_come_change_nothing_before_them():
     assert np.abs(run(variables, changed)[:, 3:] - logits[:, 3:]).max() > 1e-3
 
 
-@pytest.mark.parametrize("conditioning", ["attention"])
+@pytest.mark.parametrize("conditioning", ["start", "every", "attention"])
 def test_with_beams_enough_the_search_of_the_model_is_exhaustive(conditioning):
     length, end, alpha = 3, 0, 0.8
     model, variables = drawn(cell="gru", conditioning=conditioning)

@@ -16,9 +16,9 @@ import jaxvision as jv
 from jaxvision.rnn.captioner import CaptionedImages, Captioner
 from tests.backbone import Backbone
 from tests.reference import captioner_cases as cases
-from train import captioning
+from train import caption, captioning
 from train.backbone import BackboneConfig
-from train.captioner import Batch, Writer, forced
+from train.captioner import Batch, TrainedCaptioner, Writer, forced, read_captioner
 from train.captioning import Config, make_loss_fn, uncovered
 from train.data.captions import CaptionedSplit, framed
 from train.data.image_files import ReadingConfig
@@ -29,7 +29,7 @@ from train.shared.feed import ShuffledOrder, resident
 from train.shared.mesh import PMAP_AXIS, make_mesh
 from train.shared.metrics import read_metrics
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import start_run
+from train.shared.run import RunError, start_run
 from train.shared.state import create_state
 from train.shared.step import make_train_step
 from train.shared.text_scores import bleu_of_any, exact_of_any
@@ -37,6 +37,8 @@ from train.shared.text_scores import bleu_of_any, exact_of_any
 RANDOM = np.random.RandomState(0)
 PREPROCESSING = Preprocessing((0.5,) * 2, (0.3,) * 2, 4)
 VOCABULARY, KEY = 7, jax.random.key(0)
+IMAGES = np.zeros((1, *cases.IMAGE), np.uint8)
+COLORS = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
@@ -128,13 +130,12 @@ def test_eight_devices_end_where_one_does(monkeypatch):
 
 def photographs(directory):
     """Files in COCO's layout: of three colours, some with two captions."""
-    colors = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}
     (directory / "annotations").mkdir()
     for part, count in (("train2017", 60), ("val2017", 12)):
         (directory / part).mkdir()
         images, rows = [], []
-        for n, name in zip(range(count), itertools.cycle(colors), strict=False):
-            Image.new("RGB", (40, 32), colors[name]).save(directory / part / f"{n}.png")
+        for n, name in zip(range(count), itertools.cycle(COLORS), strict=False):
+            Image.new("RGB", (40, 32), COLORS[name]).save(directory / part / f"{n}.png")
             images.append({"id": n, "file_name": f"{n}.png"})
             rows += [
                 {"image_id": n, "caption": text} for text in (f"All here is {name}.", f"It is {name} here")[: 1 + n % 2]
@@ -181,6 +182,48 @@ def test_a_short_run_learns_and_reports(whole):
     assert "What the captioner says" in page
     assert "Where it looks for each word" in page
     assert captioning.run(asked) == result
+
+
+def test_a_run_is_read_back_and_says_what_photographs_show(whole, tmp_path, monkeypatch, capsys):
+    folder, picture = tmp_path / "photographs", tmp_path / "new.png"
+    folder.mkdir()
+    for name, color in COLORS.items():
+        Image.new("RGB", (32, 40), color).save(folder / f"{name}.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    monkeypatch.setattr("sys.argv", ["", str(whole[0].directory), str(folder), "--attention", str(picture)])
+    with pytest.raises(SystemExit) as ended:
+        caption.main()
+    said, complaint = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "broken.png cannot be read as an image" in complaint
+    lines = [line.rsplit("/", 1)[1].split(": ") for line in said.splitlines()]
+    assert [name for name, _ in lines] == ["blue.png", "green.png", "red.png"]
+    for name, text in lines:
+        color = name.removesuffix(".png")
+        assert text in (f"all here is {color}", f"it is {color} here")
+    with Image.open(picture) as image:
+        assert min(image.size) > 100
+
+
+def test_captions_that_cannot_be(tmp_path):
+    with pytest.raises(RunError, match="holds no complete run"):
+        read_captioner(tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    (tmp_path / "model.json").write_text('{"vocabulary": "abc"}')
+    with pytest.raises(RunError, match=r"holds no captioner \(its model.json has no preprocessing\)"):
+        read_captioner(tmp_path)
+    for fields, message in (
+        ({"beams": 0}, "--beams must be 1 or more, got 0"),
+        ({"length_penalty": -1.0}, "--length-penalty must be 0 or more, got -1.0"),
+        ({"images": ()}, "there is nothing to say"),
+        ({"attention": tmp_path / "new.pdf"}, "--attention must be a .png file"),
+        ({"attention": tmp_path / "there.png"}, "there.png exists: give another"),
+    ):
+        (tmp_path / "there.png").write_bytes(b"mine")
+        with pytest.raises(ValueError, match=message):
+            caption.Options(**{"run_dir": tmp_path, "images": (tmp_path,), **fields})
+    with pytest.raises(ValueError, match="this captioner has no attention to draw"):
+        caption.draw(TrainedCaptioner(small(conditioning="start")[0], None, PREPROCESSING, None, 5), IMAGES, [""])
 
 
 @pytest.mark.slow

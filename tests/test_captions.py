@@ -114,15 +114,17 @@ def test_captions_are_framed():
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    ("{", "captions_val2017.json is not a file of COCO's captions: "),
-    ("[]", "captions_val2017.json is not a file of COCO's captions: "),
-    ('{"images": []}', "captions_val2017.json is not a file of COCO's captions: there is no 'annotations'"),
-    ('{"images": [], "annotations": [{"image_id": 3, "caption": "a"}]}', "COCO's captions: there is no 3"),
-    ('{"images": [{"id": 3, "file_name": "3.png"}], "annotations": []}', "1 of 1 images have no caption, .*3.png"),
+    (b'{"images":\n ["\xe9"]}', "captions_val2017.json, line 2: byte 14 is 0xe9, which is no UTF-8"),
+    (b'{"images": [], "annotations": []}', "captions_val2017.json lists no image"),
+    (b"{", "captions_val2017.json is not a file of COCO's captions: "),
+    (b"[]", "captions_val2017.json is not a file of COCO's captions: "),
+    (b'{"images": []}', "captions_val2017.json is not a file of COCO's captions: there is no 'annotations'"),
+    (b'{"images": [], "annotations": [{"image_id": 3, "caption": "a"}]}', "COCO's captions: there is no 3"),
+    (b'{"images": [{"id": 3, "file_name": "3.png"}], "annotations": []}', "1 of 1 images have no caption, .*3.png"),
 ])  # fmt: skip
 def test_damaged_captions(tmp_path, content, message):
     coco(tmp_path, train2017=MANY, val2017=FEW)
-    (tmp_path / "annotations" / "captions_val2017.json").write_text(content)
+    (tmp_path / "annotations" / "captions_val2017.json").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         load(tmp_path)
 

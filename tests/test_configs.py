@@ -5,18 +5,19 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 import jaxvision as jv
 from jaxvision.initialize import abstract_variables
+from jaxvision.transformer.gpt import GPT
 from train import classification
 from train.classification import create_model
 from train.configs import (
     attention_or_recurrence,
     cifar10,
-    cifar10_vit,
     dates,
     digits,
     hidden_units,
@@ -24,6 +25,7 @@ from train.configs import (
     multi30k,
     residual_depth,
     shifted_digits,
+    token_order,
 )
 from train.configs.scores import save_curves
 from train.data.images import Split
@@ -31,7 +33,7 @@ from train.data.text import Text
 from train.language_model import describe
 from train.shared.optimizer import make_schedule
 from train.shared.run import read_json
-from train.trained import create_language_model
+from train.trained import TrainedLanguageModel, create_language_model
 
 
 def test_depth_hurts_plain_networks_and_not_residual_ones():
@@ -219,13 +221,20 @@ def test_units_that_know_of_quotes_and_of_conditions_were_found():
         assert units[name]["measured"] > units[name]["untrained"] + 0.1
 
 
-def test_the_recipe_of_the_small_transformer_is_for_images_of_cifar():
-    """Its model makes 64 patches of them, which DeiT's recipe trains: the rate rises, then falls to zero."""
-    config = cifar10_vit.RECIPE
-    model = create_model(config, 10, (config.image_size, config.image_size, 3))
-    assert (model.backbone.image_size, model.backbone.grid, model.num_classes) == (config.image_size, (8, 8), 10)
+@pytest.mark.parametrize(
+    ("name", "tokens"), [("vit_tiny_patch4_32", (65, 192)), ("swin_tiny_patch2_window4_32", (16, 16, 96))]
+)
+def test_the_recipe_of_the_small_transformers_is_deits(name, tokens):
+    """Table 9 of https://arxiv.org/abs/2012.12877; of images of CIFAR the first stage has 64 patches, or 256."""
+    config = cifar10.recipe(name)
+    images = jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), jnp.float32)
+    model = create_model(config, 10, images.shape[1:])
+    assert model.num_classes == 10
+    features = lambda variables, images: model.apply(variables, images, train=False, method="features")
+    assert jax.eval_shape(features, abstract_variables(model), images)[0].shape == (1, *tokens)
     rate = make_schedule(config.optimizer, 1000)
     assert [round(float(rate(step)), 6) for step in (24, 49, 50, 1000)] == [2.5e-4, 5e-4, 5e-4, 0]
+    assert (config.optimizer.optimizer, config.optimizer.weight_decay) == ("adamw", 0.05)
     assert (config.mixup, config.cutmix, config.loss.label_smoothing) == (0.8, 1.0, 0.1)
 
 
@@ -319,3 +328,23 @@ def test_translations_lose_without_attention_in_sentences_of_every_length():
 def test_dates_are_read_without_mistake_with_attention():
     scores = json.loads(dates.SCORES.read_text())
     assert scores["additive"]["exact"] == 1 > scores["none"]["exact"] > 0.95
+
+
+def test_positions_are_what_order_is_known_by():
+    found = json.loads(token_order.RECORD.read_text())
+    assert list(found) == list(token_order.POSITIONS)
+    without = found.pop("none")
+    assert without["moved"] < 1e-6
+    for one in found.values():
+        assert one["moved"] > 0.1
+        assert one["loss"] < without["loss"] - 0.05
+    assert token_order.RECORD.with_suffix(".png").exists()
+
+
+@pytest.mark.parametrize(("positions", "least", "most"), [("none", 0, 1e-6), ("rotary", 1e-2, 1)])
+def test_what_shuffling_moves(positions, least, most):
+    model = GPT(5, dim=8, depth=1, num_heads=2, max_length=6, positions=positions)
+    variables = jax.tree.map(lambda leaf: 10 * leaf, jv.init(model, jax.random.key(0)))
+    windows = np.random.RandomState(0).randint(0, 5, (8, 6)).astype(np.int32)
+    trained = TrainedLanguageModel(model, variables, "abcde")
+    assert least <= token_order.moved_by_shuffling(trained, windows) <= most

@@ -69,6 +69,7 @@ def test_models_made_alike_are_equal_and_hash_alike(name):
     ("vit_tiny_patch16_224", ((2, 197, 192),) * 12),
     ("deit_tiny_distilled_patch16_224", ((2, 198, 192),) * 12),
     ("simple_vit_s_16", ((2, 196, 384),) * 12),
+    ("swin_tiny_patch2_window4_32", ((2, 16, 16, 96), (2, 8, 8, 192), (2, 4, 4, 384))),
     ("inception_v3", ((2, 147, 147, 64), (2, 71, 71, 192), (2, 35, 35, 288), (2, 17, 17, 768), (2, 8, 8, 2048))),
 ])  # fmt: skip
 def test_shapes_of_features(name, stages):
@@ -173,6 +174,8 @@ def test_efficientnet_gives_one_feature_map_for_each_resolution():
     ("vit_b_16", {"num_heads": 7}, "num_heads=7 does not divide the dimension 768"),
     ("vit_b_16", {"resizing": "keras"}, "resizing must be one of torchvision, timm, transformers, got 'keras'"),
     ("swin_t", {"version": 3}, "version must be 1 or 2, got 3"),
+    ("swin_t", {"patch_size": 0}, "patch_size must be 1 pixel or more, got 0"),
+    ("swin_t", {"mlp_ratio": 0}, "mlp_ratio must be 1 or more, got 0"),
     ("swin_t", {"window": 1}, "window must be 2 tokens or more, got 1"),
     ("swin_t", {"width": 100}, r"num_heads must divide .* stages, \[100, 200, 400, 800\]; got \(3, 6, 12, 24\)"),
     ("swin_v2_t", {"depths": (2, 2)}, r"num_heads must divide .* stages, \[96, 192\]; got \(3, 6, 12, 24\)"),
@@ -207,6 +210,7 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     ("convnext_tiny", (1, 32, 31, 3), "float32", ValueError, "32x32 pixels or more, got 32x31"),
     ("vit_b_16", (1, 224, 232, 3), "float32", ValueError, "a multiple of 16 pixels high and wide, got 224x232"),
     ("swin_t", (1, 4, 3, 3), "float32", ValueError, "4x4 pixels or more, got 4x3"),
+    ("swin_tiny_patch2_window4_32", (1, 1, 2, 3), "float32", ValueError, "2x2 pixels or more, got 1x2"),
 ])  # fmt: skip
 def test_images_that_cannot_be_right(name, image, dtype, error, message):
     with pytest.raises(error, match=message):

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxvision as jv
 from jaxvision.layers import LSTM, RNN
@@ -58,3 +59,8 @@ def test_figure_names_each_network(monkeypatch):
     assert [text.get_text() for text in panels[0].get_legend().get_texts()] == ["RNN", "LSTM"]
     assert [text.get_text() for text in panels[2].get_legend().get_texts()] == ["not clipped", "clipped at 1"]
     assert asked == [None, 1.0]
+
+
+def test_options_that_cannot_be():
+    with pytest.raises(ValueError, match="--updates must be 1 or more, got 0"):
+        gradient_flow.Options(updates=0)

@@ -1,6 +1,7 @@
 """The search for hidden units: areas against scikit-learn's, a unit that is known to fire, pages and pictures."""
 
 import json
+import string
 
 import jax
 import numpy as np
@@ -134,7 +135,7 @@ def test_pages_and_pictures_of_a_run(run_dir):
     assert all(0 <= unit[name] <= 1 for unit in found.values() for name in ("chosen", "measured", "untrained", "share"))
     assert len(list(output.glob("*.png"))) == 4
     assert "inside quotes: " in (output / "hidden_units.html").read_text()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match=f"{output} exists: give another --output"):
         hidden_units.show(run_dir, output, 1000)
 
 
@@ -146,4 +147,17 @@ def test_a_text_that_has_changed_is_refused(run_dir):
 
 def test_text_that_is_no_source_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"tale\.txt is no Python source"):
-        hidden_units.labelled([TextFile(tmp_path / "tale.txt", "Once upon a time\n")], 100)
+        hidden_units.labelled([TextFile(tmp_path / "tale.txt", "Once upon a time\n")], 100, string.printable)
+
+
+def test_files_with_characters_that_the_model_has_not_met_are_left_out():
+    files = [TextFile(None, content) for content in ("x = 1\n", "y = 2\n", "x = 1 # y\n", "x = x\n")]
+    found = hidden_units.labelled(files, 70, "x=1 #\n")  # a tenth of 70 ends before the y of the third
+    assert found.text == "x = 1\nx = 1 #x = x\n"
+    with pytest.raises(RunError, match="each of the 2 files begins with characters that the model has not met"):
+        hidden_units.labelled(files[:2], 70, "z")
+
+
+def test_options_that_cannot_be():
+    with pytest.raises(ValueError, match="--characters must be 1 or more, got 0"):
+        hidden_units.Options(None, characters=0)

@@ -149,7 +149,7 @@ def test_auxiliary_head_of_inception_v3(size):
 def test_regularization_is_torchvisions(name):
     """What inference does not show: rates of dropout and stochastic depth, momentum and epsilon of BatchNorm."""
     with torch.device("meta"):
-        modules = list(torchvision.models.get_model(name).modules())
+        modules = list(torch_results.INFERENCE[name].build().modules())
     backbone = jv.create_model(name).backbone
     rates = [module.p for module in modules if isinstance(module, torchvision.ops.StochasticDepth)]
     np.testing.assert_allclose(list(backbone.stochastic_depth_rates()), rates, rtol=1e-12)

@@ -1,6 +1,10 @@
 """Dates and parallel corpora: what is generated and read, and what is said of files that cannot be."""
 
+import dataclasses
+import itertools
+import json
 import re
+from collections import Counter
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -16,6 +20,7 @@ from train.data.parallel import (
     ReadingConfig,
     load_corpus,
     read_parallel,
+    read_vocabulary,
     sentences,
     vocabulary,
 )
@@ -141,7 +146,12 @@ def test_files_that_cannot_be(tmp_path, source, target, message):
 def test_sentences_too_long_are_named(tmp_path):
     message = rf"{tmp_path}/val.en, line 2 has 9 tokens, more than --max-length 8: raise that"
     with pytest.raises(ValueError, match=message):
-        corpus(tmp_path, train_de="a", train_en="a", val_de="a\nb", val_en="a\na b c d e f g h.")
+        corpus(tmp_path, train_de="a\nb", train_en="a\nb", val_de="a\nb", val_en="a\na b c d e f g h.")
+
+
+def test_one_pair_is_too_little_to_train_on(tmp_path):
+    with pytest.raises(ValueError, match=rf"{tmp_path}/train.de holds a single line: a sentence on each of several"):
+        corpus(tmp_path, train_de="ein Hund\n", train_en="a dog\n", val_de="ein Mann", val_en="a man")
 
 
 @pytest.mark.parametrize(("name", "directory", "message"), [
@@ -157,3 +167,56 @@ def test_sources_that_cannot_be(name, directory, message):
 def test_files_that_are_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"val\.de"):
         corpus(tmp_path, train_de="a", train_en="b")
+
+
+def merged(words, count):
+    """Byte-pair encoding after the paper, section 3.2: the pairs that are joined, and the parts of each word."""
+    parts, known, pairs = {word: list(word) for word in words}, sorted(set("".join(words))), []
+    for _ in range(count):
+        counts = Counter()
+        for word, times in words.items():
+            for pair in itertools.pairwise(parts[word]):
+                counts[pair] += times
+        oldest = lambda pair: [-known.index(part) for part in pair]  # of pairs as frequent
+        pairs.append(max(counts, key=lambda pair: (counts[pair], oldest(pair))))
+        known.append("".join(pairs[-1]))
+        parts = {word: joined(split, pairs[-1]) for word, split in parts.items()}
+    return pairs, parts
+
+
+def joined(split, pair):
+    found = []
+    for part in split:
+        if found and (found[-1], part) == pair:
+            found[-1] += part
+        else:
+            found.append(part)
+    return found
+
+
+def test_parts_of_words_are_joined_as_the_paper_says():
+    words = {" low": 50, " lowest": 20, " newer": 61, " wider": 34}
+    texts = [word for word, count in words.items() for _ in range(count)]
+    characters = len(set("".join(words)))
+    found = vocabulary(texts, words=True, subwords=True, limit=characters + 7)
+    pairs, parts = merged(words, 7)
+    assert found.merges == tuple(pairs)
+    assert found.tokens == (*SPECIAL, *sorted(set("".join(words))), *("".join(pair) for pair in pairs))
+    assert [found.split(word) for word in words] == list(parts.values())
+    assert found.split("lower  xlow") == [" low", "er", " ", "x", "l", "ow"]
+    numbers = found.encode("Lower now")
+    assert numbers[:2] == [found.tokens.index(" "), UNKNOWN]
+    assert found.decode(found.encode("lower wide")) == "lower wide"
+    assert read_vocabulary(json.loads(json.dumps(dataclasses.asdict(found)))) == found
+    with pytest.raises(ValueError, match=f"--max-words 3: the texts have {characters} characters"):
+        vocabulary(texts, words=True, subwords=True, limit=3)
+
+
+def test_files_are_read_by_parts_of_words(tmp_path):
+    files = {"train_de": "ein Hund\nein Hunde\n", "train_en": "a dog\na dogs\n", "val_de": "Hunde", "val_en": "dogs"}
+    found = corpus(tmp_path, {"subwords": True, "max_words": 14}, **files)
+    val = found.splits["val"]
+    assert val.texts == [("Hunde", "dogs")]
+    assert found.source.decode(val.source[0]) == "Hunde"
+    assert found.target.decode(val.target[0, 1:]) == "dogs"
+    assert 1 < val.lengths[0] < len(" Hunde")

@@ -11,6 +11,7 @@ from jax.experimental import rnn
 from jax.test_util import check_grads
 
 import jaxvision as jv
+from jaxvision.initialize import abstract_variables
 from jaxvision.layers import GRU, LSTM, RNN
 from jaxvision.layers.scan import scan_module
 from jaxvision.ops.arithmetic import multiply_adds
@@ -123,6 +124,20 @@ def test_forms_of_the_scan_agree(layer):
         jax.tree.map(assert_close, found, expected)
 
 
+def test_segments_bound_the_memory_of_the_gradient():
+    """Of each step more, it keeps the output alone, and not the gates."""
+
+    def size(steps, segment):
+        layer = LSTM(16, in_features=2, segment=segment)
+        x = jax.ShapeDtypeStruct((4, steps, 2), jnp.float32)
+        loss = lambda variables, x: (layer.apply(variables, x, train=False)[0] ** 2).sum()
+        compiled = jax.jit(jax.grad(loss)).lower(abstract_variables(layer), x).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    growth = {segment: size(512, segment) - size(256, segment) for segment in (None, 16)}
+    assert 0 < growth[16] < growth[None] / 5
+
+
 def test_a_sequence_in_two_parts_is_the_sequence():
     layer, variables = drawn(LSTM(4, num_layers=2))
     x = RANDOM.randn(2, 9, 5)
@@ -207,6 +222,26 @@ def test_multiply_adds():
 def test_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         LSTM(4).init(jax.random.key(0), *arguments, train=False)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (RNN(4, nonlinearity="sigmoid"), "nonlinearity must be one of tanh, relu, got 'sigmoid'"),
+        (GRU(4, reset="never"), "reset must be one of after, before, got 'never'"),
+        (LSTM(4, implementation="cuda"), "implementation must be one of scan, cudnn, got 'cuda'"),
+        (LSTM(4, segment=0), "segment must be 1 step or more, got 0"),
+    ],
+)
+def test_fields_that_cannot_be(layer, message):
+    with pytest.raises(ValueError, match=message):
+        abstract_variables(layer)
+
+
+@pytest.mark.parametrize("lengths", [np.ones((2, 1), int), np.ones(3, int)])
+def test_lengths_that_are_not_one_for_each_sequence(lengths):
+    with pytest.raises(ValueError, match="lengths must be one for each of 2 sequences, got "):
+        LSTM(4).init(jax.random.key(0), np.zeros((2, 3, 5)), lengths=lengths, train=False)
 
 
 def test_a_module_is_run_over_time_by_a_step_of_its_own():

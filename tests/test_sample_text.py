@@ -12,7 +12,7 @@ import jaxvision as jv
 from jaxvision.rnn.language_model import LanguageModel
 from train.sample_text import Options, write
 from train.shared.run import RunError
-from train.trained import TrainedLanguageModel, read_language_model
+from train.trained import TrainedLanguageModel, read_language_model, read_trained
 
 VOCABULARY = "\nabcd"
 FIELDS = {"vocabulary_size": 5, "cell": "gru", "hidden": 6, "num_layers": 2, "embedding": 3, "dropout": 0.5}
@@ -65,9 +65,12 @@ def test_a_run_is_read_back(trained, tmp_path):
     with pytest.raises(RunError, match="holds no complete run"):
         read_language_model(tmp_path)
     (tmp_path / "result.json").write_text("{}")
-    (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(RunError, match=r"holds no language model \(its model.json has no vocabulary\)"):
-        read_language_model(tmp_path)
+    for of_another_kind in ("{}", '{"vocabulary": {"tokens": []}}'):
+        (tmp_path / "model.json").write_text(of_another_kind)
+        with pytest.raises(RunError, match=r"holds no language model \(its model.json has no vocabulary\)"):
+            read_language_model(tmp_path)
+        with pytest.raises(RunError, match=r"holds no classifier of images \(its model.json has no classes\)"):
+            read_trained(tmp_path)
     about = {"model": {**FIELDS, "dtype": "float32"}, "vocabulary": VOCABULARY}
     (tmp_path / "model.json").write_text(json.dumps(about))
     jv.save_weights(trained.model, trained.variables, tmp_path / "weights.safetensors")

@@ -74,3 +74,15 @@ def test_options_that_cannot_be(options, message):
 def test_too_much_for_the_series_is_refused():
     with pytest.raises(ValueError, match="--order 100 and --ahead 20 are too much for 216 years"):
         sequence_models.compare(Options(order=100))
+
+
+def test_what_fails_leaves_no_picture_and_what_is_there_is_left_alone(tmp_path, monkeypatch):
+    picture = tmp_path / "picture.png"
+    for order, message in (("100", "--order 100"), ("9", "File exists")):
+        monkeypatch.setattr("sys.argv", ["", "--output", str(picture), "--order", order])
+        with pytest.raises(SystemExit, match=message):
+            sequence_models.main()
+        if order == "100":
+            assert not picture.exists()
+            picture.write_bytes(b"mine")
+    assert picture.read_bytes() == b"mine"

@@ -1,6 +1,7 @@
 """What a finished translator says of sentences."""
 
 import dataclasses
+import io
 import json
 import re
 from functools import partial
@@ -11,11 +12,16 @@ import pytest
 from PIL import Image
 
 import jaxvision as jv
+from jaxvision.layers.pairs import Pairs
 from jaxvision.rnn.seq2seq import Seq2Seq
+from jaxvision.transformer.transformer import Transformer
 from train.data.parallel import END, START, vocabulary
+from train.shared import figures
+from train.shared.mesh import make_mesh
 from train.shared.run import RunError
 from train.trained import TrainedTranslator, read_translator
-from train.translate import Options, read, save, translate, unknown
+from train.translate import Options, read, save, standard_input, translate, unknown
+from train.translator import Translator
 
 SOURCES, TARGETS = ("ein Hund", "der Hund bellt"), ("a dog", "the dog barks.")
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -72,11 +78,31 @@ def test_where_it_looked_is_drawn(trained, tmp_path):
     for text, (source, written, shares) in zip(texts, looks, strict=True):
         assert source == text.lower().split()
         assert written == [trained.target.tokens[number].strip() for number in by_steps(trained, text)]
-        assert shares.shape == (len(written), len(source))
-        np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-5)
+        assert shares.shape == (1, len(written), len(source))
+        np.testing.assert_allclose(shares.sum(2), 1, rtol=1e-5)
     save(looks, picture)
     with Image.open(picture) as image:
         assert min(image.size) > 100
+
+
+def test_each_head_of_the_last_block_is_drawn():
+    words = known()
+    split, written = read(("der Hund bellt", "Hund"), words), np.array([[5, 6, 4, END], [4, END, END, END]])
+    sizes = (len(words.source.tokens), len(words.target.tokens))
+    model = Transformer(*sizes, dim=12, depth=2, num_heads=3, hidden=8, max_length=8, shared="none")
+    variables = jax.tree.map(lambda leaf: 3 * leaf, jv.init(model, jax.random.key(0)))
+    looks = Translator(model, 5, make_mesh(1)).look(variables["params"], split, written, words.source, words.target)
+    pairs = Pairs(split.source, split.lengths, np.array([[START, 5, 6, 4], [START, 4, END, END]]))
+    _, shown = jax.jit(partial(model.apply, train=False, mutable=["intermediates"]))(variables, pairs)
+    (weights,) = shown["intermediates"]["decoder"]["block2"]["cross_attention"]["weights"]
+    cells = iter(figures.heads(looks).axes)
+    for (source, _, shares), expected in zip(looks, (weights[0], weights[1, :, :2, :1]), strict=True):
+        np.testing.assert_allclose(shares, expected, rtol=1e-4, atol=1e-6)
+        for title, drawn in {"mean of the heads": shares.mean(0), "head 1": shares[0], "head 3": shares[2]}.items():
+            axes = next(axes for axes in cells if axes.get_title("left") == title)
+            np.testing.assert_array_equal(axes.images[0].get_array(), drawn)
+            assert [label.get_text() for label in axes.get_xticklabels()] == source
+    assert np.ptp(looks[0][2], 0).max() > 0.01
 
 
 def test_a_run_is_read_back(trained, tmp_path):
@@ -106,6 +132,16 @@ def test_a_run_is_read_back(trained, tmp_path):
 def test_sentences_that_cannot_be(words, texts, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         read(texts, known(words))
+
+
+def test_lines_of_the_standard_input(monkeypatch):
+    given = lambda content: monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), "ascii"))
+    for content, lines in ((b"", []), ("größe \r\n\nHund".encode(), ["größe", "", "Hund"])):
+        given(content)
+        assert standard_input() == lines
+    given(b"Hund\nb\xff\n")
+    with pytest.raises(ValueError, match="standard input, line 2: byte 6 is 0xff, which is no UTF-8"):
+        standard_input()
 
 
 def test_words_not_met_are_unknown(trained):

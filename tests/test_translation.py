@@ -232,6 +232,7 @@ def test_a_transformer_learns_and_is_read_back(tmp_path):
     sources, targets = zip(*TEXTS[::7], strict=True)
     assert translate(trained, read(sources, trained), Options(None))[0] == [*targets]
     assert "Where the decoder looked" in (asked.directory / "report.html").read_text()
+    assert "Where each head of its last block looked" in (asked.directory / "report.html").read_text()
 
 
 def test_plateaus_and_patience_follow_the_loss(tmp_path):

@@ -1,26 +1,35 @@
 """A captioner at work: what it says of images, and how likely it takes what people say of them to be.
 
-Shapes: B images, H height, W width, C channels, R captions of an image, T tokens, N images of a split, L tokens written
-at most.
+Shapes: B images, H height, W width, C channels, R captions of an image, T tokens, S places of the feature map, N images
+of a split, L tokens written at most.
 """
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvision.ops.decoding import beam_search, greedy
+import jaxvision as jv
+from jaxvision.initialize import abstract_variables
 from jaxvision.rnn.captioner import CaptionedImages, Captioner
 from train.backbone import create_classifier
-from train.data.captions import CaptionedSplit
+from train.data.captions import CaptionedSplit, framed
 from train.data.images import Order, Preprocessing
-from train.data.parallel import END, PAD, START, UNKNOWN
+from train.data.parallel import Vocabulary, read_vocabulary
 from train.shared.mesh import batch_sharding
+from train.shared.run import RunError
 from train.shared.step import means
-from train.translator import scores
+from train.trained import read_about
+from train.translator import make_write, scores
+
+Look = tuple[np.ndarray, list[str], np.ndarray]
+"""An image, the words that were written, and the share [T, h, w] of each place of it for each of these."""
 
 
 class Batch(NamedTuple):
@@ -54,22 +63,9 @@ class Writer:
             captioned, targets = forced(batch, preprocessing)
             return scores(model.apply(variables, captioned, train=False), targets)
 
-        def write(variables, images, search):
-            memory, state = model.apply(variables, preprocessing(images), train=False, method="encode")
-
-            def step(tokens, state):
-                logits, state = model.apply(variables, tokens, state, memory, method="step")
-                return logits.at[:, jnp.array([PAD, START, UNKNOWN])].set(-jnp.inf), state  # they stand for no word
-
-            return search(step, state, jnp.full(len(images), START), max_length=max_length, end=END)
-
-        def by_beams(variables, images, beams, length_penalty):
-            search = partial(beam_search, beams=beams, length_penalty=length_penalty)
-            return write(variables, images, search).tokens[:, 0]
-
+        encode = lambda variables, images: model.apply(variables, preprocessing(images), train=False, method="encode")
         self._measure = jax.jit(measure)
-        self._greedy = jax.jit(partial(write, search=greedy))
-        self._beams = jax.jit(by_beams, static_argnums=(2, 3))
+        self._write = make_write(model, encode, max_length)
 
     def measure(self, variables: Any, split: CaptionedSplit) -> dict[str, float]:
         """Returns the means over the tokens of a split's captions, each after those that are right."""
@@ -86,8 +82,8 @@ class Writer:
 
         They are those of beam search, or with one beam the likeliest tokens.
         """
-        run = self._greedy if beams == 1 else lambda *args: self._beams(*args, beams, length_penalty)
-        found = [(np.asarray(run(variables, batch.image))[: len(rows)], rows) for batch, rows in self._batches(split)]
+        run = lambda batch: np.asarray(self._write(variables, batch.image, beams, length_penalty))
+        found = [(run(batch)[: len(rows)], rows) for batch, rows in self._batches(split)]
         written, rows = zip(*found, strict=True)
         return np.concatenate(written), np.concatenate(rows)
 
@@ -110,3 +106,65 @@ def create_captioner(fields: dict[str, Any]) -> Captioner:
     """Makes a captioner of the fields that `model.json` has."""
     own = {name: value for name, value in fields.items() if name not in ("model", "in_channels", "dtype")}
     return Captioner(create_classifier(fields).backbone, **own, dtype=jnp.dtype(fields["dtype"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedCaptioner:
+    """A captioner with its weights, and what it was trained with.
+
+    Attributes:
+        model: the module.
+        variables: its best parameters and statistics.
+        preprocessing: of its images.
+        vocabulary: what its tokens stand for.
+        max_length: tokens of the longest caption that it learnt, the end included, and the most that it writes.
+    """
+
+    model: Captioner
+    variables: Any
+    preprocessing: Preprocessing
+    vocabulary: Vocabulary
+    max_length: int
+
+
+def read_captioner(run_dir: Path) -> TrainedCaptioner:
+    """Reads what a complete run of `train.captioning` has written.
+
+    Raises:
+        RunError: the run is not complete, or is of another kind, or a file of it is damaged.
+    """
+    about = read_about(run_dir)
+    try:
+        images, words, longest = (about[name] for name in ("preprocessing", "vocabulary", "max_tokens"))
+    except KeyError as error:
+        raise RunError(f"{run_dir} holds no captioner (its model.json has no {error.args[0]})") from error
+    model = create_captioner(about["model"])
+    variables = jv.load_weights(model, run_dir / "weights.safetensors")
+    return TrainedCaptioner(model, variables, Preprocessing(**images), read_vocabulary(words), longest)
+
+
+def look(trained: TrainedCaptioner, images: np.ndarray, captions: Sequence[str]) -> list[Look]:
+    """Returns where the decoder looked as it wrote captions of images, uint8 [N, H, W, C].
+
+    Nowhere without attention, or where the backbone gives tokens in place of a map.
+    """
+    seen = trained.preprocessing(images)
+    shape = _map_shape(trained.model, seen)
+    if trained.model.conditioning != "attention" or shape is None:
+        return []
+    said = [trained.vocabulary.encode(text) for text in captions]
+    captioned = CaptionedImages(seen, framed(said, max(map(len, said)))[:, :-1])
+    align = jax.jit(partial(trained.model.apply, train=False, method="align"))
+    shares = np.asarray(align(trained.variables, captioned)[1], np.float32)  # [N, T, S]
+    words = [[trained.vocabulary.tokens[token].strip() for token in row] for row in said]
+    return [
+        (image, row, share[: len(row)].reshape(-1, *shape))
+        for image, row, share in zip(images, words, shares, strict=True)
+    ]
+
+
+def _map_shape(model: Captioner, images: jax.Array) -> tuple[int, int] | None:
+    """Returns height and width of the feature map of images; None for the tokens of a Transformer."""
+    see = nn.apply(lambda model, images: model.backbone.features(images, train=False)[-1], model)
+    found = jax.eval_shape(see, abstract_variables(model), images)
+    return found.shape[1:3] if found.ndim == 4 else None

@@ -5,22 +5,19 @@ Shapes: B images, R captions of an image, T tokens, S places of the feature map,
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 import jaxvision as jv
-from jaxvision.initialize import abstract_variables
 from jaxvision.rnn.captioner import CaptionedImages, Captioner
 from train.backbone import BackboneConfig, check_takes, expected_images, initial_variables, rates
-from train.captioner import Batch, Writer, batches, create_captioner, forced
-from train.data.captions import CaptionedSplit, CaptionSet, framed, load_captions
+from train.captioner import Batch, TrainedCaptioner, Writer, batches, create_captioner, forced, look
+from train.data.captions import CaptionedSplit, CaptionSet, load_captions
 from train.data.image_files import FileSplit, ReadingConfig
 from train.data.images import SPLITS, Preprocessing, Split
 from train.data.parallel import PAD
@@ -234,6 +231,7 @@ def describe(config: Config, data: CaptionSet) -> dict[str, Any]:
         "model": {**seeing, **{name: getattr(config, name) for name in fields}, **sizes},
         "preprocessing": dataclasses.asdict(preprocessing),
         "vocabulary": dataclasses.asdict(data.vocabulary),
+        "max_tokens": data.most_tokens,
         "sha256": data.digest,
     }
 
@@ -311,28 +309,10 @@ def draw(experiment: Experiment, variables: Any, written: Sequence[str]) -> dict
     batch, rows = next(batches(split, lambda _: np.arange(min(SHOWN, len(split))), 0, 1))
     references = [split.references[row] for row in rows]
     drawn = {"What the captioner says": caption_figures.captioned_images(batch.image, written, references)}
-    shape = map_shape(experiment, batch.image)
-    if experiment.model.conditioning != "attention" or shape is None:
-        return drawn
-    said = [experiment.data.vocabulary.encode(text) for text in written[:LOOKS]]
-    tokens = framed(said, max(map(len, said)))
-    look = jax.jit(partial(experiment.model.apply, train=False, method="align"))
-    captioned = CaptionedImages(experiment.preprocessing(batch.image[: len(said)]), tokens[:, :-1])
-    shares = np.asarray(look(variables, captioned)[1], np.float32)
-    words = [[experiment.data.vocabulary.tokens[token].strip() for token in row] for row in said]
-    examples = [
-        (image, row, share[: len(row)].reshape(-1, *shape))
-        for image, row, share in zip(batch.image, words, shares, strict=False)
-    ]
-    return drawn | {"Where it looks for each word": caption_figures.looks(examples)}
-
-
-def map_shape(experiment: Experiment, images: np.ndarray) -> tuple[int, int] | None:
-    """Returns height and width of the feature map of images; None for the tokens of a Transformer."""
-    see = lambda model, images: model.backbone.features(images, train=False)[-1]
-    bind = lambda variables, images: nn.apply(see, experiment.model)(variables, images)
-    found = jax.eval_shape(bind, abstract_variables(experiment.model), experiment.preprocessing(images))
-    return found.shape[1:3] if found.ndim == 4 else None
+    data = experiment.data
+    trained = TrainedCaptioner(experiment.model, variables, experiment.preprocessing, data.vocabulary, data.most_tokens)
+    looks = look(trained, batch.image[:LOOKS], written[:LOOKS])
+    return drawn | ({"Where it looks for each word": caption_figures.looks(looks)} if looks else {})
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from rich.table import Table
 from train.data import load_images
 from train.data.images import SPLITS, LabelledImages
 from train.shared.figures import class_shares
+from train.shared.files import new_file
 from train.shared.run import RunError, exit_on
 
 GRID = 8
@@ -152,7 +153,7 @@ def main(arguments: list[str] | None = None) -> Any:
     with exit_on(RunError, ValueError, OSError):
         counts, classes, comparisons = compare(options)
         if options.output is not None:
-            with options.output.open("xb") as file:
+            with new_file(options.output) as file:
                 class_shares(counts, classes).savefig(file, format="png", dpi=150)
     Console().print(table(comparisons, options.significance))
     sys.exit(int(any(min(found.labels_p, found.images_p) < options.significance for found in comparisons)))

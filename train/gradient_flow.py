@@ -23,6 +23,7 @@ from jaxvision.layers import LSTM, RNN
 from jaxvision.layers.recurrent import Recurrent
 from train import language_model
 from train.shared.figures import BLUE, GREEN, GREY, ORANGE, STYLE, WIDTH
+from train.shared.files import new_file
 from train.shared.optimizer import OptimizerConfig
 from train.shared.run import exit_on
 from train.shared.step import means
@@ -45,6 +46,15 @@ class Options:
     """The picture; a file that is there already is left alone."""
     updates: int = 150
     """Steps of learning with and without clipping."""
+
+    def __post_init__(self):
+        """Names the option that cannot be.
+
+        Raises:
+            ValueError: an option outside its range.
+        """
+        if self.updates < 1:
+            raise ValueError(f"--updates must be 1 or more, got {self.updates}")
 
 
 def gradient_norms(layer: Recurrent, variables: Any, x: jax.Array, direction: jax.Array) -> np.ndarray:  # -> [T + 1]
@@ -152,9 +162,10 @@ def _draw_flows(axes: Axes) -> None:
 
 def main() -> None:
     """Draws as the command line says."""
-    options = tyro.cli(Options, prog="python -m train.gradient_flow")
-    with exit_on(OSError), options.output.open("xb") as file:
-        draw(options.updates).savefig(file, format="png", dpi=150)
+    with exit_on(ValueError, OSError):
+        options = tyro.cli(Options, prog="python -m train.gradient_flow")
+        with new_file(options.output) as file:
+            draw(options.updates).savefig(file, format="png", dpi=150)
     print(options.output)
 
 

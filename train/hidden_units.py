@@ -54,6 +54,15 @@ class Options:
     characters: int = MOST_CHARACTERS
     """Most characters to choose units on, and to measure them on."""
 
+    def __post_init__(self):
+        """Names the option that cannot be.
+
+        Raises:
+            ValueError: an option outside its range.
+        """
+        if self.characters < 1:
+            raise ValueError(f"--characters must be 1 or more, got {self.characters}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
@@ -158,25 +167,33 @@ def unseen_files(files: Sequence[TextFile]) -> list[TextFile]:
     return [file for file, end in zip(files, ends, strict=True) if end - len(file.content) >= boundary]
 
 
-def labelled(files: Sequence[TextFile], most: int) -> Labelled:
+def labelled(files: Sequence[TextFile], most: int, vocabulary: str) -> Labelled:
     """Joins the beginnings of files with their properties, up to a number of characters.
 
-    Of each file a tenth of that number is taken at most: one file of nothing but strings would stand for all.
+    Of each file a tenth of that number is taken at most: one file of nothing but strings would stand for all. Those
+    with characters that are not in the vocabulary are left out.
 
     Raises:
-        RunError: a file is no Python source.
+        RunError: a file is no Python source, or none is left.
     """
     texts, holds, left = [], [], most
     for file in files:
         if left == 0:
             break
+        text = file.content[: min(left, -(-most // LEAST_FILES))]
+        if not {*text} <= {*vocabulary}:
+            continue
         try:
             marks = properties(file.content)
         except SyntaxError as error:
             raise RunError(f"{file.path} is no Python source, of which properties could be told: {error}") from error
-        texts.append(file.content[: min(left, -(-most // LEAST_FILES))])
-        holds.append({name: part[: len(texts[-1])] for name, part in marks.items()})
-        left -= len(texts[-1])
+        texts.append(text)
+        holds.append({name: part[: len(text)] for name, part in marks.items()})
+        left -= len(text)
+    if not texts:
+        raise RunError(
+            f"each of the {len(files)} files begins with characters that the model has not met: train it on more text"
+        )
     return Labelled("".join(texts), {name: np.concatenate([part[name] for part in holds]) for name in holds[0]})
 
 
@@ -190,13 +207,14 @@ def read_texts(run_dir: Path, most: int) -> tuple[Labelled, Labelled]:
     """
     config = from_json(Config, read_json(run_dir / "config.json"))
     files = TEXTS[config.data](config.data_dir, config.max_characters)
-    if cut(files).digest != read_json(run_dir / "model.json")["sha256"]:
+    about = read_json(run_dir / "model.json")
+    if cut(files).digest != about["sha256"]:
         raise RunError(f"{run_dir} was trained on another text than --data {config.data} is now")
     is_library = config.data == "python"
     unseen = standard_library(None, WHOLE_LIBRARY)[len(files) :] if is_library else unseen_files(files)
     if len(unseen) < 2:
         raise RunError(f"{len(unseen)} whole file(s) were left out of the training of {run_dir}, 2 are needed")
-    return labelled(unseen[::2], most), labelled(unseen[1::2], most)
+    return tuple(labelled(unseen[first::2], most, about["vocabulary"]) for first in (0, 1))
 
 
 def window(holds: np.ndarray, text: str) -> slice:  # bool [N]
@@ -243,8 +261,8 @@ def picture(text: str, values: np.ndarray, title: str) -> Figure:  # [N]
 
 def main() -> None:
     """Searches and shows as the command line says."""
-    options = tyro.cli(Options, prog="python -m train.hidden_units")
     with exit_on(RunError, ValueError, OSError):
+        options = tyro.cli(Options, prog="python -m train.hidden_units")
         show(options.run_dir, options.output or options.run_dir / "hidden_units", options.characters)
 
 
@@ -255,6 +273,8 @@ def show(run_dir: Path, directory: Path, most: int) -> None:
         RunError: the run is not complete, not of Python source, or of a Transformer.
         FileExistsError: the directory exists.
     """
+    if directory.exists():
+        raise FileExistsError(f"{directory} exists: give another --output")
     trained = read_language_model(run_dir)
     if not isinstance(trained.model, LanguageModel):
         raise RunError(f"{run_dir} holds a Transformer: hidden units are those of recurrent layers")

@@ -60,7 +60,7 @@ class Config(TrainingConfig):
     positions: Literal["learned", "sine_cosine", "rotary", "relative", "none"] = "rotary"
     """transformer: how it knows where characters stand."""
     dropout: float = 0.0
-    """Share of the activations dropped between layers in training."""
+    """Share of the activations dropped in training."""
     chunk: int = 64
     """Characters of a stream in a step: how far gradients go back; transformer: how far it sees."""
     batch_size: int = 32

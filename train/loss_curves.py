@@ -20,6 +20,7 @@ import tyro
 from matplotlib.figure import Figure
 
 from train.shared.figures import BLUE, GREEN, ORANGE, STYLE, WIDTH
+from train.shared.files import new_file
 from train.shared.losses import cross_entropy, focal, squared_error
 from train.shared.run import exit_on
 
@@ -98,7 +99,7 @@ def draw() -> Figure:
 def main() -> None:
     """Draws as the command line says."""
     options = tyro.cli(Options, prog="python -m train.loss_curves")
-    with exit_on(OSError), options.output.open("xb") as file:
+    with exit_on(OSError), new_file(options.output) as file:
         draw().savefig(file, format="png", dpi=150)
     print(options.output)
 

@@ -24,6 +24,7 @@ import jaxvision as jv
 from jaxvision.layers import GRU
 from train.data import sunspots
 from train.shared.figures import BLUE, GREEN, GREY, INK, ORANGE, STYLE, WIDTH
+from train.shared.files import new_file
 from train.shared.run import exit_on
 
 TRAINING_SHARE = 0.7
@@ -168,7 +169,7 @@ def main() -> None:
     """Fits, prints the errors and draws as the command line says."""
     with exit_on(ValueError, OSError):
         options = tyro.cli(Options, prog="python -m train.sequence_models")
-        with options.output.open("xb") as file:
+        with new_file(options.output) as file:
             compare(options).savefig(file, format="png", dpi=150)
     print(options.output)
 

@@ -17,7 +17,7 @@ from jaxvision.rnn.seq2seq import Seq2Seq
 from jaxvision.transformer.gpt import GPT
 from jaxvision.transformer.transformer import Transformer
 from train.data.images import ImageSet, Preprocessing
-from train.data.parallel import Vocabulary
+from train.data.parallel import Vocabulary, read_vocabulary
 from train.shared.run import RunError, read_json
 
 
@@ -52,15 +52,15 @@ def read_trained(run_dir: Path) -> TrainedClassifier:
     """Reads what a complete run has written.
 
     Raises:
-        RunError: the run is not complete, or a file of it is damaged.
+        RunError: the run is not complete, or is of another kind, or a file of it is damaged.
     """
-    about = _about(run_dir)
+    about = read_about(run_dir)
     try:
         classes, channels, size = about["classes"], about["in_channels"], about["resize"]
         preprocessing = Preprocessing(tuple(about["mean"]), tuple(about["std"]), about["image_size"])
         name, dtype = about["model"], jnp.dtype(about["precision"])
     except KeyError as error:
-        raise RunError(f"{run_dir / 'model.json'} lacks {error}") from error
+        raise RunError(f"{run_dir} holds no classifier of images (its model.json has no {error.args[0]})") from error
     model = jv.create_model(name, num_classes=len(classes), in_channels=channels, dtype=dtype)
     variables = jv.load_weights(model, run_dir / "weights.safetensors")
     return TrainedClassifier(name, model, variables, preprocessing, classes, channels, size)
@@ -107,8 +107,8 @@ def read_language_model(run_dir: Path) -> TrainedLanguageModel:
     Raises:
         RunError: the run is not complete, or is of another kind, or a file of it is damaged.
     """
-    about = _about(run_dir)
-    if "vocabulary" not in about:
+    about = read_about(run_dir)
+    if not isinstance(about.get("vocabulary"), str):
         raise RunError(f"{run_dir} holds no language model (its model.json has no vocabulary)")
     model = create_language_model(about["model"])
     return TrainedLanguageModel(model, jv.load_weights(model, run_dir / "weights.safetensors"), about["vocabulary"])
@@ -146,11 +146,9 @@ def read_translator(run_dir: Path) -> TrainedTranslator:
     Raises:
         RunError: the run is not complete, or is of another kind, or a file of it is damaged.
     """
-    about = _about(run_dir)
+    about = read_about(run_dir)
     try:
-        source, target = (
-            Vocabulary(**{**about[side], "tokens": tuple(about[side]["tokens"])}) for side in ("source", "target")
-        )
+        source, target = (read_vocabulary(about[side]) for side in ("source", "target"))
         limits = about["max_source"], about["max_target"]
     except KeyError as error:
         raise RunError(f"{run_dir} holds no translator (its model.json has no {error.args[0]})") from error
@@ -165,7 +163,12 @@ def create_translator(fields: dict[str, Any]) -> Seq2Seq | Transformer:
     return make(**{**fields, "dtype": jnp.dtype(fields["dtype"])})
 
 
-def _about(run_dir: Path) -> dict[str, Any]:
+def read_about(run_dir: Path) -> dict[str, Any]:
+    """Reads the `model.json` of a complete run.
+
+    Raises:
+        RunError: the run is not complete, or the file is damaged.
+    """
     if not (run_dir / "result.json").exists():
         raise RunError(f"{run_dir} holds no complete run (no result.json): train to the end first")
     return read_json(run_dir / "model.json")

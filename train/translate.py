@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 
 from train.data.parallel import UNKNOWN, Sentences, sentences
+from train.data.text import from_utf_8
 from train.shared import figures
 from train.shared.files import write_atomically
 from train.shared.mesh import make_mesh
@@ -36,7 +37,8 @@ class Options:
     length_penalty: float = 1.0
     """Exponent of the length that the scores of the search are divided by."""
     alignment: Path | None = None
-    """Picture to make, a new PNG file, of where the decoder looked as it wrote."""
+    """Picture to make, a new PNG file, of where the decoder looked as it wrote: of a Transformer each head of the last
+    block."""
 
     def __post_init__(self):
         """Names the option that cannot be.
@@ -52,6 +54,16 @@ class Options:
             raise ValueError(f"--alignment must be a .png file, got {self.alignment}")
         if self.alignment is not None and self.alignment.exists():
             raise ValueError(f"--alignment {self.alignment} exists: give another")
+
+
+def standard_input() -> list[str]:
+    """Returns its lines.
+
+    Raises:
+        ValueError: they are not UTF-8.
+    """
+    text = from_utf_8(sys.stdin.buffer.read(), "standard input")
+    return [line.strip() for line in io.StringIO(text)]
 
 
 def read(texts: Sequence[str], trained: TrainedTranslator) -> Sentences:
@@ -102,7 +114,7 @@ def save(looks: Sequence[Look], path: Path) -> None:
     if not looks:
         raise ValueError(f"--alignment: this translator has no attention to draw, {path} is not made")
     png = io.BytesIO()
-    figures.alignments(looks).savefig(png, format="png", dpi=150)
+    figures.heads(looks).savefig(png, format="png", dpi=150)
     write_atomically(path, png.getvalue())
 
 
@@ -111,7 +123,7 @@ def main() -> None:
     with exit_on(RunError, ValueError, OSError):
         options = tyro.cli(Options, prog="python -m train.translate", config=(tyro.conf.FlagCreatePairsOff,))
         trained = read_translator(options.run_dir)
-        given = options.sentences or [line.strip() for line in sys.stdin]
+        given = options.sentences or standard_input()
         split = read(given, trained)
         for number, text in enumerate(given, start=1):
             if strangers := unknown(trained, text):

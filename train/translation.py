@@ -300,7 +300,13 @@ def headline(result: dict[str, Any]) -> str:
 def draw(experiment: Experiment, params: Any, split: Sentences, written: np.ndarray) -> dict[str, Figure]:
     """Draws where the decoder looked as it wrote translations, int [N, L], if it looks at all."""
     looks = experiment.translator.look(params, split, written, experiment.corpus.source, experiment.corpus.target)
-    return {"Where the decoder looked": figures.alignments(looks)} if looks else {}
+    if not looks:
+        return {}
+    means = [(source, said, shares.mean(0)) for source, said, shares in looks]
+    drawn = {"Where the decoder looked": figures.alignments(means)}
+    if len(looks[0][2]) > 1:
+        drawn["Where each head of its last block looked"] = figures.heads(looks[:1])
+    return drawn
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """A translator at work: what it says of pairs, what it writes, and where it looks as it does.
 
-Shapes: B pairs, N pairs of a split, S source tokens, T target tokens, V target vocabulary, L tokens written at most.
+Shapes: B pairs, N pairs of a split, S source tokens, T target tokens, V target vocabulary, L tokens written at most,
+H heads of attention.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,7 +21,7 @@ from train.shared.mesh import batch_sharding
 from train.shared.step import means
 
 Look = tuple[list[str], list[str], np.ndarray]
-"""Tokens of a source, those that were written, and the share [T, S] of each of those for each of these."""
+"""Tokens of a source, those that were written, and the share [H, T, S] of each of those for each of these."""
 
 
 def given(pairs: Pairs) -> Pairs:  # target [B, T + 1] -> [B, T]
@@ -46,6 +48,33 @@ def scores(
     return {"loss": (losses * weights).sum(), "accuracy": (correct * weights).sum(), "count": weights.sum()}
 
 
+def make_write(model: nn.Module, encode: Callable[[Any, Any], tuple[Any, Any]], max_length: int) -> Callable:
+    """Returns the compiled function of variables, a batch, beams and length penalty to what is written, int [B, L].
+
+    By beam search, or with one beam the likeliest tokens.
+
+    Args:
+        model: has `step` of tokens, state and memory, as `Seq2Seq` has it.
+        encode: `(variables, batch) -> (memory, state)`.
+        max_length: L.
+    """
+
+    @partial(jax.jit, static_argnums=(2, 3))
+    def write(variables, batch, beams, length_penalty):
+        memory, state = encode(variables, batch)
+
+        def step(tokens, state):
+            logits, state = model.apply(variables, tokens, state, memory, method="step")
+            return logits.at[:, jnp.array([PAD, START, UNKNOWN])].set(-jnp.inf), state  # they stand for no text
+
+        first, limits = jnp.full(len(jax.tree.leaves(state)[0]), START), {"max_length": max_length, "end": END}
+        if beams == 1:
+            return greedy(step, state, first, **limits)
+        return beam_search(step, state, first, beams=beams, length_penalty=length_penalty, **limits).tokens[:, 0]
+
+    return write
+
+
 class Translator:
     """What a model says of whole splits, the same whatever the batch size and the devices.
 
@@ -58,22 +87,10 @@ class Translator:
         logits = lambda params, pairs: model.apply({"params": params}, given(pairs), train=False)
         self._scores = jax.jit(lambda params, pairs: scores(logits(params, pairs), pairs.target[:, 1:]))
 
-        def write(params, pairs, search):
-            variables = {"params": params}
-            memory, state = model.apply(variables, pairs.source, pairs.lengths, train=False, method="encode")
-
-            def step(tokens, state):
-                logits, state = model.apply(variables, tokens, state, memory, method="step")
-                return logits.at[:, jnp.array([PAD, START, UNKNOWN])].set(-jnp.inf), state  # they stand for no text
-
-            return search(step, state, jnp.full(len(pairs.source), START), max_length=max_length, end=END)
-
-        def by_beams(params, pairs, beams, length_penalty):
-            search = partial(beam_search, beams=beams, length_penalty=length_penalty)
-            return write(params, pairs, search).tokens[:, 0]
-
-        self._greedy = jax.jit(partial(write, search=greedy))
-        self._beams = jax.jit(by_beams, static_argnums=(2, 3))
+        encode = lambda variables, pairs: model.apply(
+            variables, pairs.source, pairs.lengths, train=False, method="encode"
+        )
+        self._write = make_write(model, encode, max_length)
         self._align = jax.jit(partial(model.apply, train=False, method="align"))
 
     def measure(self, params: Any, split: Sentences) -> dict[str, float]:
@@ -86,15 +103,17 @@ class Translator:
 
     def write(self, params: Any, split: Sentences, beams: int = 1, length_penalty: float = 0.0) -> np.ndarray:
         """Returns the translations of a split, int [N, L]: by beam search, or with one beam the likeliest tokens."""
-        run = self._greedy if beams == 1 else lambda *args: self._beams(*args, beams, length_penalty)
+        run = lambda pairs: np.asarray(self._write({"params": params}, pairs, beams, length_penalty))
         order = np.argsort(split.lengths, kind="stable")  # a search ends with the last of its batch
-        parts = [np.asarray(run(params, batch))[:size] for batch, size in self._batches(split, order)]
+        parts = [run(batch)[:size] for batch, size in self._batches(split, order)]
         return np.concatenate(parts)[np.argsort(order)]
 
     def look(
         self, params: Any, split: Sentences, written: np.ndarray, source: Vocabulary, target: Vocabulary
     ) -> list[Look]:
         """Returns where the decoder looked as it wrote the translations int [N, L] of a split: nowhere, no attention.
+
+        A recurrent decoder has one head; of a Transformer it is those of the last block.
 
         Args:
             params: of the model.
@@ -106,11 +125,12 @@ class Translator:
         _, weights = self._align({"params": params}, Pairs(split.source, split.lengths, before))
         if weights is None:
             return []
+        heads = np.asarray(weights if weights.ndim == 4 else weights[:, None], np.float32)
         tokens = lambda row, vocabulary: [vocabulary.tokens[token].strip() or "␣" for token in row]
         ends = [min(np.count_nonzero(row != END) + 1, len(row)) for row in written]
         return [
-            (tokens(row[:length], source), tokens(said[:end], target), np.asarray(shares, np.float32)[:end, :length])
-            for row, length, said, end, shares in zip(split.source, split.lengths, written, ends, weights, strict=True)
+            (tokens(row[:length], source), tokens(said[:end], target), shares[:, :end, :length])
+            for row, length, said, end, shares in zip(split.source, split.lengths, written, ends, heads, strict=True)
         ]
 
     def _batches(self, split: Sentences, order: np.ndarray):

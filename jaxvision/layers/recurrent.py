@@ -37,11 +37,13 @@ class Direction(nn.Module):
     def __call__(self, x: jax.Array, state: State, mask: jax.Array | None) -> tuple[jax.Array, State]:  # [T, B, D]
         """Returns the outputs [T, B, H] and the last state."""
         width, draw = self.scan.cell.num_gates * self.hidden, uniform(self.hidden**-0.5)
-        options = {"dtype": self.dtype, "kernel_init": draw, "bias_init": draw}
-        inputs = jnp.split(nn.Dense(width, **options, name="input")(x), self.scan.cell.num_gates, -1)
         recurrent = Weights(width, self.hidden, self.dtype, draw, name="hidden")
-        run = scan_over_time if self.segment is None else lambda scan, *args: in_segments(scan, self.segment, *args)
-        return run(self.scan, tuple(inputs), *recurrent(), state, mask)
+        if self.segment is not None:
+            projection = Weights(width, x.shape[-1], self.dtype, draw, name="input")
+            return in_segments(self.scan, self.segment, x, projection(), recurrent(), state, mask)
+        projection = nn.Dense(width, dtype=self.dtype, kernel_init=draw, bias_init=draw, name="input")
+        inputs = jnp.split(projection(x), self.scan.cell.num_gates, -1)
+        return scan_over_time(self.scan, tuple(inputs), *recurrent(), state, mask)
 
 
 class Matrices(nn.Module):
@@ -133,9 +135,9 @@ class Recurrent(nn.Module):
             the first one of a backward direction: [L S, B, H] each, layer by layer, forward before backward.
 
         Raises:
-            ValueError: a shape that does not fit.
+            ValueError: a shape that does not fit, or a field that cannot be.
         """
-        batch = _checked(x)
+        batch = self._checked(x, lengths)
         state = self._initial(batch) if state is None else state
         expected = (self.num_layers * (1 + self.bidirectional), batch, self.hidden)
         if len(state) != self.cell.num_states or any(part.shape != expected for part in state):
@@ -143,6 +145,15 @@ class Recurrent(nn.Module):
             raise ValueError(f"state must be {self.cell.num_states} arrays {expected}, got {shapes}")
         x, state = jax.tree.map(lambda part: part.astype(self.dtype), (x, state))
         return self._run(x, state, lengths, reverse, train)
+
+    def _checked(self, x: jax.Array, lengths: jax.Array | None) -> int:
+        if x.ndim != 3 or 0 in x.shape:
+            raise ValueError(f"sequences must be [B, T, D], at least one step of one number; got {x.shape}")
+        if lengths is not None and jnp.shape(lengths) != x.shape[:1]:
+            raise ValueError(f"lengths must be one for each of {x.shape[0]} sequences, got {jnp.shape(lengths)}")
+        if self.segment is not None and self.segment < 1:
+            raise ValueError(f"segment must be 1 step or more, got {self.segment}")
+        return x.shape[0]
 
     def _run(
         self, x: jax.Array, state: State, lengths: jax.Array | None, reverse: bool, train: bool
@@ -199,7 +210,7 @@ class RNN(Recurrent):
     @property
     def cell(self) -> Cell:
         """The cell of every layer."""
-        return {"tanh": TANH, "relu": RELU}[self.nonlinearity]
+        return _chosen("nonlinearity", self.nonlinearity, {"tanh": TANH, "relu": RELU})
 
 
 class LSTM(Recurrent):
@@ -219,6 +230,8 @@ class LSTM(Recurrent):
     def _run(self, x, state, lengths, reverse, train):
         if self.implementation == "scan":
             return super()._run(x, state, lengths, reverse, train)
+        if self.implementation != "cudnn":
+            raise ValueError(f"implementation must be one of scan, cudnn, got {self.implementation!r}")
         from jax.experimental import rnn  # which `import jax` leaves out
 
         self._check_cudnn(reverse, self.dropout > 0 and train)
@@ -259,10 +272,10 @@ class GRU(Recurrent):
     @property
     def cell(self) -> Cell:
         """The cell of every layer."""
-        return {"after": GRU_CELL, "before": RESET_FIRST}[self.reset]
+        return _chosen("reset", self.reset, {"after": GRU_CELL, "before": RESET_FIRST})
 
 
-def _checked(x: jax.Array) -> int:
-    if x.ndim != 3 or 0 in x.shape:
-        raise ValueError(f"sequences must be [B, T, D], at least one step of one number; got {x.shape}")
-    return x.shape[0]
+def _chosen(field: str, value: str, known: Mapping[str, Cell]) -> Cell:
+    if value not in known:
+        raise ValueError(f"{field} must be one of {', '.join(known)}, got {value!r}")
+    return known[value]

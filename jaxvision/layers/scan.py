@@ -126,28 +126,41 @@ _scan_with_gathered_gradient.defvjp(_forward, _backward)
 def in_segments(
     scan: Scan,
     length: int,
-    inputs: Gates,
-    kernel: jax.Array,
-    bias: jax.Array,
+    x: jax.Array,
+    projection: tuple[jax.Array, jax.Array],
+    recurrent: tuple[jax.Array, jax.Array],
     state: State,
     mask: jax.Array | None,
 ) -> tuple[jax.Array, State]:
     """Runs a cell over time as `scan_over_time` does, keeping for the gradient the states between segments alone.
 
-    Within a segment of `length` steps everything is computed again in the backward pass: of T steps, T / length states
-    and one segment are held at a time, beside the projected inputs (https://arxiv.org/abs/1604.06174).
+    Within a segment everything is computed again in the backward pass, the projections of its inputs too: of T steps,
+    T / length states and the gates of one segment are held at a time (https://arxiv.org/abs/1604.06174).
+
+    Args:
+        scan: the cell and its direction.
+        length: steps of a segment.
+        x: [T, B, D], inputs.
+        projection: kernel [D, G H] and bias [G H], of the inputs.
+        recurrent: kernel [H, G H] and bias [G H], of the state.
+        state, mask: as of `scan_over_time`.
+
+    Returns:
+        What it returns.
     """
-    steps, batch = inputs[0].shape[:2]
+    steps, batch = x.shape[:2]
     missing = -steps % length
     mask = jnp.ones((steps, batch), bool) if mask is None else mask
     cut = lambda x: jnp.pad(x, ((0, missing), *[(0, 0)] * (x.ndim - 1))).reshape(-1, length, *x.shape[1:])
 
     @jax.checkpoint
     def segment(state, at):
-        outputs, state = scan_over_time(scan, at[0], kernel, bias, state, at[1])
+        x, mask = at
+        inputs = tuple(jnp.split(x @ projection[0] + projection[1], scan.cell.num_gates, -1))
+        outputs, state = scan_over_time(scan, inputs, *recurrent, state, mask)
         return state, outputs
 
-    state, outputs = lax.scan(segment, state, jax.tree.map(cut, (inputs, mask)), reverse=scan.reverse)
+    state, outputs = lax.scan(segment, state, (cut(x), cut(mask)), reverse=scan.reverse)
     return outputs.reshape(-1, *outputs.shape[2:])[:steps], state
 
 

@@ -1,1 +1,1 @@
-"""Recurrent networks: of images read row by row, of text, and from one text to another."""
+"""Recurrent networks: of images read row by row, of text, from one text to another, of captions and of videos."""

@@ -33,9 +33,10 @@ class GPT(nn.Module):
         depth: L.
         num_heads: H.
         max_length: most tokens of a text.
-        positions: "learned" as in GPT-2, or "sine_cosine", are added to the embeddings; "rotary" turns queries and keys
-            in every block, see `jaxvision.layers.embedding.rotate`; "relative" adds to the scores of every block, see
-            `RelativeBias` there; with "none" what is before a token has no order but what the blocks make of it.
+        positions: "learned" as in GPT-2 are added to embeddings, "sine_cosine" to embeddings times the root of D, as
+            in https://arxiv.org/abs/1706.03762; "rotary" turns queries and keys in every block, see
+            `jaxvision.layers.embedding.rotate`; "relative" adds to the scores of every block, see `RelativeBias` there;
+            with "none" what is before a token has no order but what the blocks make of it.
         dropout_rate: share dropped in training of embeddings with their positions, of what branches give, and between
             the layers of perceptrons (which GPT-2 does not drop).
         attention_dropout_rate: share of the weights of attention dropped in training.
@@ -70,7 +71,8 @@ class GPT(nn.Module):
             raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, got {self.positions!r}")
         if self.dim % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads} does not divide dim={self.dim}")
-        self.embed = nn.Embed(self.vocabulary_size, self.dim, self.dtype, embedding_init=normal(0.02))
+        deviation = self.dim**-0.5 if self.positions == "sine_cosine" else 0.02
+        self.embed = nn.Embed(self.vocabulary_size, self.dim, self.dtype, embedding_init=normal(deviation))
         if self.positions == "learned":
             self.learnt = self.param("positions", normal(0.01), (self.max_length, self.dim))
         if self.positions == "relative":
@@ -125,7 +127,10 @@ class GPT(nn.Module):
         if self.positions not in ("learned", "sine_cosine"):
             return x
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        table = self.learnt if self.positions == "learned" else sine_cosine_1d(self.max_length, self.dim)
+        if self.positions == "sine_cosine":
+            x, table = x * self.dim**0.5, sine_cosine_1d(self.max_length, self.dim)
+        else:
+            table = self.learnt
         return x + jnp.take(jnp.asarray(table, wide), places, 0, mode="clip").astype(x.dtype)
 
     def _bias(self, queries: jax.Array, keys: jax.Array) -> jax.Array | None:  # [T], [S] -> [1, H, T, S]

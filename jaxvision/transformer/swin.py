@@ -1,8 +1,10 @@
 """Swin Transformers: attention within windows that are shifted from block to block.
 
 Liu, Lin, Cao, Hu, Wei, Zhang, Lin and Guo, "Swin Transformer", https://arxiv.org/abs/2103.14030; Liu et al., "Swin
-Transformer V2", https://arxiv.org/abs/2111.09883. Defaults are torchvision's. Shapes: B batch, H height, W width,
-C channels.
+Transformer V2", https://arxiv.org/abs/2111.09883. Defaults are torchvision's. `swin_tiny_patch2_window4_32`, for images
+of 32x32 pixels, is that of Lee, Lee and Song, "Vision Transformer for Small-Size Datasets",
+https://arxiv.org/abs/2112.13492, as in https://github.com/aanna0701/SPT_LSA_ViT, models/create_model.py. Shapes:
+B batch, H height, W width, P side of a patch in pixels, C channels.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +37,6 @@ from jaxvision.transformer.swin_attention import (
 )
 from jaxvision.weights.names import Line
 
-PATCH = 4  # pixels of a patch's side
 swin_norm = partial(layer_norm, epsilon=1e-5)
 
 
@@ -51,6 +52,7 @@ class SwinBlock(nn.Module):
     Attributes:
         attention, mlp, norm: constructors of the layers, with type and initial values bound.
         stochastic_depth: constructor of what leaves a branch out.
+        mlp_ratio: outputs of the first of the two layers, as a multiple of the channels.
         norm_last: whether branches end with the normalisation, as in V2, or begin with it.
     """
 
@@ -58,12 +60,13 @@ class SwinBlock(nn.Module):
     mlp: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     stochastic_depth: Callable[..., nn.Module]
+    mlp_ratio: int
     norm_last: bool
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, H, W, C]
         """Applies the block."""
-        mlp = self.mlp(4 * x.shape[-1], name="mlp")
+        mlp = self.mlp(self.mlp_ratio * x.shape[-1], name="mlp")
         x = x + self._branch(x, self.attention(name="attention"), "norm1")
         return x + self._branch(x, partial(mlp, train=train), "norm2")
 
@@ -96,13 +99,15 @@ class PatchMerging(nn.Module):
 
 
 class Swin(nn.Module):
-    """Patches of 4x4 pixels, and stages of blocks; each stage after the first halves the resolution.
+    """Patches of pixels, and stages of blocks; each stage after the first halves the resolution.
 
     Attributes:
         depths: blocks in each stage.
         num_heads: of the blocks of each stage.
         width: channels of the first stage; each further has twice as many.
         window: height and width of the windows, in tokens.
+        patch_size: P.
+        mlp_ratio: outputs of the first of the two layers for each token, as a multiple of its channels.
         version: 1 or 2.
         stochastic_depth_rate: of the last block; that of the others grows linearly from 0 at the first.
         in_channels: channels of the image.
@@ -113,6 +118,8 @@ class Swin(nn.Module):
     num_heads: tuple[int, ...]
     width: int
     window: int
+    patch_size: int = 4
+    mlp_ratio: int = 4
     version: int = 1
     stochastic_depth_rate: float = 0.0
     in_channels: int = 3
@@ -124,7 +131,7 @@ class Swin(nn.Module):
 
     @nn.compact
     def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
-        """Returns the output of each stage, [B, H/4, W/4, C1], [B, H/8, W/8, C2], ...
+        """Returns the output of each stage, [B, H/P, W/P, C1], [B, H/2P, W/2P, C2], ...
 
         Rows and columns of pixels that make no whole patch are left out; odd ones of tokens are rounded up.
 
@@ -132,7 +139,7 @@ class Swin(nn.Module):
             ValueError: an option that cannot be.
         """
         self._check_options()
-        check_image(image, self.in_channels, at_least=PATCH)
+        check_image(image, self.in_channels, at_least=self.patch_size)
         rates, materialize = iter(self.stochastic_depth_rates()), materializer(image)
         x, stages = self._embed(image), []
         for i, depth in enumerate(self.depths, start=1):
@@ -144,10 +151,11 @@ class Swin(nn.Module):
             stages.append(x)
         return tuple(stages)
 
-    def _embed(self, image: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/4, W/4, width]
-        height, width = (size - size % PATCH for size in image.shape[1:3])
-        draws = torch_linear(PATCH**2 * self.in_channels, self.width)
-        x = PatchEmbedding(PATCH, self.width, *draws, self.dtype, name="patch_embedding")(image[:, :height, :width])
+    def _embed(self, image: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/P, W/P, width]
+        patch = self.patch_size
+        height, width = (size - size % patch for size in image.shape[1:3])
+        draws = torch_linear(patch**2 * self.in_channels, self.width)
+        x = PatchEmbedding(patch, self.width, *draws, self.dtype, name="patch_embedding")(image[:, :height, :width])
         return swin_norm(dtype=self.dtype, name="patch_norm")(x)
 
     def _block(self, i: int, j: int, stochastic_depth: Callable[..., nn.Module]) -> SwinBlock:
@@ -156,11 +164,16 @@ class Swin(nn.Module):
         attention = partial(kind, self.num_heads[i - 1], self.window, j % 2 == 0, self.dtype)
         mlp = partial(Mlp, kernel_init=draw_kernel, dtype=self.dtype)
         norm = partial(swin_norm, dtype=self.dtype)
-        return SwinBlock(attention, mlp, norm, stochastic_depth, self.version == 2, name=f"stage{i}_block{j}")
+        fields = {"mlp_ratio": self.mlp_ratio, "norm_last": self.version == 2}
+        return SwinBlock(attention, mlp, norm, stochastic_depth, **fields, name=f"stage{i}_block{j}")
 
     def _check_options(self) -> None:
         if self.version not in (1, 2):
             raise ValueError(f"version must be 1 or 2, got {self.version}")
+        if self.patch_size < 1:
+            raise ValueError(f"patch_size must be 1 pixel or more, got {self.patch_size}")
+        if self.mlp_ratio < 1:
+            raise ValueError(f"mlp_ratio must be 1 or more, got {self.mlp_ratio}")
         if self.window < 2:
             raise ValueError(f"window must be 2 tokens or more, got {self.window}")
         widths = [self.width * 2**i for i in range(len(self.depths))]
@@ -182,8 +195,9 @@ class Swin(nn.Module):
         return {"torchvision": torchvision_names(self.window, self.version), "timm": timm_names(self.version)}
 
     def example_input(self) -> jax.ShapeDtypeStruct:
-        """Returns the shape of one image: 32 windows long and wide."""
-        return jax.ShapeDtypeStruct((1, 32 * self.window, 32 * self.window, self.in_channels), jnp.float32)
+        """Returns the shape of one image, whose map is one window in the last stage."""
+        size = self.window * self.patch_size * 2 ** (len(self.depths) - 1)
+        return jax.ShapeDtypeStruct((1, size, size, self.in_channels), jnp.float32)
 
 
 def torchvision_names(window: int, version: int) -> dict[str, Any]:
@@ -239,6 +253,7 @@ _swin = partial(classifier, Swin, head_init=swin_linear)
 _tiny = partial(_swin, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), width=96, stochastic_depth_rate=0.2)
 _small = partial(_swin, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24), width=96, stochastic_depth_rate=0.3)
 _base = partial(_swin, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32), width=128, stochastic_depth_rate=0.5)
+_tiny_32 = partial(_swin, depths=(2, 6, 4), num_heads=(3, 6, 12), width=96, stochastic_depth_rate=0.1)
 
 VARIANTS = {
     "swin_t": partial(_tiny, window=7),
@@ -247,4 +262,5 @@ VARIANTS = {
     "swin_v2_t": partial(_tiny, window=8, version=2),
     "swin_v2_s": partial(_small, window=8, version=2),
     "swin_v2_b": partial(_base, window=8, version=2),
+    "swin_tiny_patch2_window4_32": partial(_tiny_32, window=4, patch_size=2, mlp_ratio=2, num_classes=10),
 }

@@ -213,14 +213,14 @@ class Transformer(nn.Module):
         return jnp.concatenate([target[:, :1], jnp.where(own, said, target[:, 1:])], 1)
 
     def align(self, pairs: Pairs, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Returns the logits of each next token [B, T, V], and the share of each place of the source [B, T, S].
+        """Returns the logits of each next token [B, T, V], and the share of each place of the source [B, H, T, S].
 
-        The shares are the mean over the heads of the last block. For the arguments see `__call__`.
+        The shares are those of the heads of the last block. For the arguments see `__call__`.
         """
         model, variables = self.unbind()
         rngs = {"dropout": self.make_rng("dropout")} if self.has_rng("dropout") else None
         logits, maps = _with_maps(model, variables, pairs, train=train, rngs=rngs)
-        return logits, maps["decoder_source"][:, -1].mean(1)
+        return logits, maps["decoder_source"][:, -1]
 
     def _embedded(
         self, part: str, tokens: jax.Array, first: jax.Array | int = 0, *, train: bool

@@ -129,7 +129,7 @@ def study(name: str, directory: Path) -> dict[str, Any]:
 @mpl.rc_context(STYLE)
 def draw(studies: dict[str, dict[str, Any]]) -> Figure:
     """Draws runs and law of each kind by the number of parameters, and all kinds by compute."""
-    figure = Figure((WIDTH, 3.8), layout="constrained")
+    figure = Figure((WIDTH, 4.2), layout="constrained")
     panels = figure.subplots(1, len(studies) + 1, sharey=True)
     for axes, (name, found) in zip(panels, studies.items(), strict=False):
         draw_law(axes, found)
@@ -143,6 +143,7 @@ def draw(studies: dict[str, dict[str, Any]]) -> Figure:
     panels[-1].set(title="On the same budget", xlabel="multiplications and additions", xscale="log")
     panels[-1].legend()
     panels[0].set(ylabel="nats per character")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=7.5)
     return figure
 
 
@@ -163,7 +164,6 @@ def draw_law(axes: Axes, found: dict[str, Any]) -> None:
     axes.errorbar([larger.parameters], [found["prediction"]], bar, color=GREY, capsize=4, fmt="none", label="predicted")
     axes.scatter([larger.parameters], [larger.loss], color=ORANGE, marker="*", s=70, zorder=4, label="measured")
     axes.set_xscale("log")
-    axes.legend(fontsize=7)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from train.data import scenes
 from train.data.image_files import BadImages, FileSplit, ReadingConfig
 from train.data.images import LabelledImages
 from train.data.parallel import END, PAD, START, Vocabulary, vocabulary
+from train.data.text import from_utf_8
 
 SCENES_SEED = 0
 MOST_CAPTIONS = 5  # of an image that are learnt; five is what most images of COCO have
@@ -160,8 +161,9 @@ def load_coco(directory: Path, image_size: int, reading: ReadingConfig) -> dict[
 def read_coco(directory: Path, part: str) -> dict[str, list[str]]:
     """Returns the captions of each image file of a part, such as "val2017"; see `load_coco`."""
     path = directory / "annotations" / f"captions_{part}.json"
+    text = from_utf_8(path.read_bytes(), path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text)
         names = {image["id"]: str(directory / part / image["file_name"]) for image in content["images"]}
         captions: dict[str, list[str]] = {name: [] for name in names.values()}
         for row in content["annotations"]:
@@ -170,6 +172,8 @@ def read_coco(directory: Path, part: str) -> dict[str, list[str]]:
         raise ValueError(f"{path} is not a file of COCO's captions: {error}") from error
     except KeyError as error:
         raise ValueError(f"{path} is not a file of COCO's captions: there is no {error}") from error
+    if not captions:
+        raise ValueError(f"{path} lists no image")
     if empty := [name for name, several in captions.items() if not any(several)]:
         raise ValueError(f"{path}: {len(empty)} of {len(captions)} images have no caption, the first {empty[0]}")
     return captions

@@ -1,4 +1,4 @@
-"""Sentences and their translations as tokens: dates, character by character, or pairs of files, word by word.
+"""Sentences and their translations as tokens: dates, by characters, or pairs of files, by words or their parts.
 
 Shapes: N pairs, S source tokens, T target tokens.
 """
@@ -17,6 +17,8 @@ import numpy as np
 
 from jaxvision.registry import unknown_name
 from train.data import dates
+from train.data.subwords import Subwords, learn_subwords
+from train.data.text import from_utf_8
 
 PAD, START, END, UNKNOWN = range(4)
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
@@ -35,7 +37,9 @@ class ReadingConfig:
     min_count: int = 1
     """files: how often the training part has a word, at the least; others are unknown."""
     max_words: int = 10_000
-    """files: words of each vocabulary at most, the most frequent; others are unknown."""
+    """files: words, or parts of words, of each vocabulary at most, the most frequent; other words are unknown."""
+    subwords: bool = False
+    """files: whether words are parts that are frequent (byte-pair encoding), so that none is unknown."""
     max_length: int = 60
     """files: most tokens of a sentence; a longer one is an error that names it."""
 
@@ -56,18 +60,23 @@ class Vocabulary:
 
     Attributes:
         tokens: `SPECIAL`, and those of the training part.
-        words: whether they are words, and not characters.
+        words: whether they are words or their parts, and not characters.
         lowercase: whether texts are taken in lower case.
+        merges: pairs of parts of a word that are joined, in their order; none where words are whole.
     """
 
     tokens: tuple[str, ...]
     words: bool
     lowercase: bool = False
+    merges: tuple[tuple[str, str], ...] = ()
 
     def split(self, text: str) -> list[str]:
-        """Returns the tokens of a text."""
+        """Returns the tokens of a text, known or not: in a row they are the text, but for spaces in a row."""
         text = text.lower() if self.lowercase else text
-        return WORD.findall(" " + " ".join(text.split())) if self.words else list(text)
+        if not self.words:
+            return list(text)
+        words = WORD.findall(" " + " ".join(text.split()))
+        return self._subwords.split(words) if self.merges else words
 
     def encode(self, text: str) -> list[int]:
         """Returns the numbers of the tokens of a text, `UNKNOWN` for those that the vocabulary lacks."""
@@ -86,9 +95,25 @@ class Vocabulary:
     def _places(self) -> dict[str, int]:
         return {token: place for place, token in enumerate(self.tokens)}
 
+    @functools.cached_property
+    def _subwords(self) -> Subwords:
+        return Subwords(self.tokens, self.merges, SPECIAL[UNKNOWN])
+
+
+def read_vocabulary(fields: Mapping[str, Any]) -> Vocabulary:
+    """Makes a vocabulary of its fields as JSON has them."""
+    lists = {"tokens": tuple(fields["tokens"]), "merges": tuple(map(tuple, fields.get("merges", ())))}
+    return Vocabulary(**{**fields, **lists})
+
 
 def vocabulary(
-    texts: Sequence[str], *, words: bool, lowercase: bool = False, min_count: int = 1, limit: int | None = None
+    texts: Sequence[str],
+    *,
+    words: bool,
+    lowercase: bool = False,
+    min_count: int = 1,
+    limit: int | None = None,
+    subwords: bool = False,
 ) -> Vocabulary:
     """Makes the vocabulary of a training part: its tokens, the most frequent first, `limit` of them at most.
 
@@ -97,9 +122,14 @@ def vocabulary(
         words, lowercase: of the vocabulary.
         min_count: how often a token is there, at the least.
         limit: None for all.
+        subwords: whether words are cut into parts, see `train.data.subwords`: the characters, then what pairs of parts
+            become that are there `min_count` times.
     """
     empty = Vocabulary((), words, lowercase)
     counts = Counter(token for text in texts for token in empty.split(text))
+    if subwords:
+        parts, merges = learn_subwords(counts, SPECIAL, min_count, limit)
+        return dataclasses.replace(empty, tokens=parts, merges=merges)
     frequent = [token for token, count in counts.items() if count >= min_count]
     ranking = sorted(frequent, key=lambda token: (-counts[token], token))
     return dataclasses.replace(empty, tokens=(*SPECIAL, *ranking[:limit]))
@@ -159,8 +189,8 @@ def load_corpus(name: str, directory: Path | None, reading: ReadingConfig) -> Co
         reading: how they are read.
 
     Raises:
-        ValueError: no corpus has that name, a file is empty, not UTF-8, has another number of lines than its
-            translation, an empty line or one too long; the message names file and line.
+        ValueError: no corpus has that name, a file is empty, of a single line to train on, not UTF-8, has another
+            number of lines than its translation, an empty line or one too long; the message names file and line.
         FileNotFoundError: a file is not there.
     """
     if name == "dates":
@@ -174,12 +204,15 @@ def load_corpus(name: str, directory: Path | None, reading: ReadingConfig) -> Co
     paths = {split: _paths(directory, split, reading.languages) for split in ("train", "val", "test")}
     there = {split: pair for split, pair in paths.items() if split != "test" or any(path.exists() for path in pair)}
     texts = {split: read_parallel(*pair) for split, pair in there.items()}
-    for split, pair in there.items():
-        _check_lengths(texts[split], pair, reading.max_length)
+    if len(texts["train"]) < 2:
+        raise ValueError(f"{there['train'][0]} holds a single line: a sentence on each of several is expected")
     if reading.lowercase:
         texts = {split: [(first.lower(), second.lower()) for first, second in part] for split, part in texts.items()}
     options = {"lowercase": reading.lowercase, "min_count": reading.min_count, "limit": reading.max_words}
-    return _corpus(texts, words=True, **options)
+    corpus = _corpus(texts, words=True, **options, subwords=reading.subwords)
+    for split, pair in there.items():
+        _check_lengths(corpus, split, pair, reading.max_length)
+    return corpus
 
 
 def _paths(directory: Path, split: str, languages: tuple[str, str]) -> tuple[Path, Path]:
@@ -205,13 +238,7 @@ def read_parallel(source: Path, target: Path) -> list[tuple[str, str]]:
 
 
 def _lines(path: Path) -> list[str]:
-    content = path.read_bytes()
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        byte = f"byte {error.start} is 0x{content[error.start]:02x}"
-        raise ValueError(f"{path}, line {line}: {byte}, which is no UTF-8 ({error.reason})") from error
+    text = from_utf_8(path.read_bytes(), path)
     if not text.strip():
         raise ValueError(f"{path} is empty: a sentence on each line is expected")
     lines = [" ".join(line.split()) for line in text.removesuffix("\n").split("\n")]
@@ -220,11 +247,12 @@ def _lines(path: Path) -> list[str]:
     return lines
 
 
-def _check_lengths(texts: Sequence[tuple[str, str]], paths: tuple[Path, Path], limit: int) -> None:
-    words = Vocabulary((), words=True)
-    for number, pair in enumerate(texts, start=1):
-        for path, text in zip(paths, pair, strict=True):
-            if (count := len(words.split(text))) > limit:
+def _check_lengths(corpus: Corpus, split: str, paths: tuple[Path, Path], limit: int) -> None:
+    part = corpus.splits[split]
+    written = np.count_nonzero(part.target != PAD, 1) - 2  # without START and END
+    for number, counts in enumerate(zip(part.lengths, written, strict=True), start=1):
+        for path, count in zip(paths, counts, strict=True):
+            if count > limit:
                 raise ValueError(
                     f"{path}, line {number} has {count} tokens, more than --max-length {limit}: raise that, or leave "
                     "the line out of both files"

@@ -123,18 +123,26 @@ def read_text(path: Path) -> str:
     Raises:
         ValueError: it is empty, of a single line or not UTF-8; the message names file, line and byte.
     """
-    content = path.read_bytes()
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        byte = f"byte {error.start} is 0x{content[error.start]:02x}"
-        raise ValueError(f"{path}, line {line}: {byte}, which is no UTF-8 ({error.reason})") from error
+    text = from_utf_8(path.read_bytes(), path)
     if not text.strip():
         raise ValueError(f"{path} is empty: a text of several lines is expected")
     if "\n" not in text.strip():
         raise ValueError(f"{path} holds a single line: a text of several lines is expected")
     return text
+
+
+def from_utf_8(content: bytes, source: Path | str) -> str:
+    """Returns what bytes say, line ends as they are.
+
+    Raises:
+        ValueError: they are not UTF-8; the message names where they are from, line and byte.
+    """
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = f"byte {error.start} is 0x{content[error.start]:02x}"
+        raise ValueError(f"{source}, line {line}: {byte}, which is no UTF-8 ({error.reason})") from error
 
 
 def cut(files: Sequence[TextFile]) -> Text:

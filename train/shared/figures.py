@@ -1,7 +1,7 @@
 """Figures of a training run, each a function from arrays to a matplotlib figure.
 
 The colours of lines are Okabe and Ito's, which people with any colour vision can tell apart. Shapes: N images,
-H height, W width, C channels, K classes, F filters, T tiles (or target tokens), S source tokens.
+H height (or heads), W width, C channels, K classes, F filters, T tiles (or target tokens), S source tokens.
 """
 
 import math
@@ -41,6 +41,7 @@ MOST_MARKERS = 40
 MOST_ANNOTATED = 30  # classes whose counts can be read in the cells of a matrix
 MOST_IN_MATRIX = 120  # classes whose names can be read beside one
 MOST_PAIRS = 25
+MOST_HEADS_IN_ROW = 5  # with the mean
 MOST_IMAGES = 24
 MOST_TILES = 64
 
@@ -186,12 +187,41 @@ def alignments(examples: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray
     for axes in cells[len(examples) :]:
         axes.set_axis_off()
     for axes, (source, written, shares) in zip(cells, examples, strict=False):
-        axes.imshow(shares[: len(written), : len(source)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        upright = max(map(len, source)) == 1
-        axes.set_xticks(range(len(source)), source, rotation=0 if upright else 90, fontsize=8)
-        axes.set_yticks(range(len(written)), written, fontsize=8)
-        axes.xaxis.tick_top()
-        axes.grid(False)
+        _alignment(axes, source, written, shares)
+    return figure
+
+
+def _alignment(axes: Axes, source: Sequence[str], written: Sequence[str], shares: np.ndarray) -> None:
+    axes.imshow(shares[: len(written), : len(source)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    upright = max(map(len, source)) == 1
+    axes.set_xticks(range(len(source)), source, rotation=0 if upright else 90, fontsize=8)
+    axes.set_yticks(range(len(written)), written, fontsize=8)
+    axes.xaxis.tick_top()
+    axes.grid(False)
+
+
+@mpl.rc_context(STYLE)
+def heads(examples: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray]]) -> Figure:
+    """Draws alignments of each head, those of a sentence after their mean; of one head as `alignments` does.
+
+    Args:
+        examples: the source, what was written, and the shares of each head, [H, T, S], in all as many heads.
+    """
+    number = len(examples[0][2])
+    if number == 1:
+        return alignments([(source, written, shares[0]) for source, written, shares in examples])
+    columns = min(number + 1, MOST_HEADS_IN_ROW)
+    rows = math.ceil((number + 1) / columns)
+    heights = [1.3 + 0.17 * len(written) for _, written, _ in examples]
+    figure = Figure((WIDTH, rows * sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(examples), height_ratios=heights, squeeze=False).ravel()
+    for part, (source, written, shares) in zip(parts, examples, strict=True):
+        cells = part.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+        for axes in cells[number + 1 :]:
+            axes.set_axis_off()
+        for head, axes in enumerate(cells[: number + 1]):
+            _alignment(axes, source, written, shares[head - 1] if head else shares.mean(0))
+            axes.set_title(f"head {head}" if head else "mean of the heads")
     return figure
 
 

@@ -65,6 +65,7 @@ UNPUBLISHED = (
     *resnet.UNPUBLISHED,
     *densenet.UNPUBLISHED,
     *vit.UNPUBLISHED,
+    *swin.UNPUBLISHED,
 )
 """Models of which no weights are published that this library knows."""
 

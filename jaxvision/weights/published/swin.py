@@ -31,3 +31,5 @@ PUBLISHED: Mapping[str, Published] = {
         TORCHVISION + "swin_v2_b-781e5279.pth", "781e5279", "BSD-3-Clause", 84.112, BICUBIC_AT_272
     ),
 }
+
+UNPUBLISHED = ("swin_tiny_patch2_window4_32",)
