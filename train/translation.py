@@ -267,7 +267,8 @@ def conclude(config: Config, experiment: Experiment, params: Any, step: int) -> 
         result[score] = measure(texts, split.translations)
         result[f"{score}_greedy"] = measure(likeliest, split.translations)
     first, measure = next(iter(MEASURES[config.data].items()))
-    by_length = scores_by_length(texts, split.translations, split.lengths, measure)
+    lengths = np.array([len(experiment.corpus.source.pieces(source)) for source, _ in split.texts])
+    by_length = scores_by_length(texts, split.translations, lengths, measure)
     result["by_length"] = {group: {first: value, "pairs": count} for group, (value, count) in by_length.items()}
     jv.save_weights(experiment.model, {"params": params}, directory / "weights.safetensors", overwrite=True)
     records = read_metrics(directory / "metrics.jsonl")
