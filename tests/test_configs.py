@@ -357,6 +357,8 @@ def test_rate_for_imagenet_is_in_proportion_to_the_batch(batch_size):
     assert config.optimizer.learning_rate == pytest.approx(0.1 * batch_size / 256)
     with pytest.raises(ValueError, match="--batch-size must be 1 or more, got 0"):
         imagenet.configure(imagenet.Options("resnet50", data_dir=Path("imagenet"), batch_size=0))
+    with pytest.raises(ValueError, match="--epochs must be 1 or more, got 0"):
+        imagenet.configure(imagenet.Options("vit_b_16", data_dir=Path("imagenet"), epochs=0))
 
 
 def test_the_recipe_for_imagenet_trains_on_folders_laid_out_like_it(tmp_path, monkeypatch):

@@ -147,11 +147,11 @@ VIT = dataclasses.replace(
 )
 
 
-def swin(resize: int, image_size: int) -> classification.Config:
-    """Returns the recipe of torchvision's Swin Transformers."""
+def swin(image_size: int) -> classification.Config:
+    """Returns the recipe of torchvision's Swin Transformers, for images of this size."""
     return dataclasses.replace(
         CONVNEXT,
-        resize=resize,
+        resize=image_size,
         image_size=image_size,
         train_size=None,
         epochs=300,
@@ -187,8 +187,8 @@ RECIPES = {
     **dict.fromkeys(("vit_b_16", "vit_l_32"), VIT),
     "vit_b_32": dataclasses.replace(VIT, augment="autoaugment"),
     "vit_l_16": VIT_LARGE,
-    **dict.fromkeys(("swin_t", "swin_s", "swin_b"), swin(224, 224)),
-    **dict.fromkeys(("swin_v2_t", "swin_v2_s", "swin_v2_b"), swin(256, 256)),
+    **dict.fromkeys(("swin_t", "swin_s", "swin_b"), swin(224)),
+    **dict.fromkeys(("swin_v2_t", "swin_v2_s", "swin_v2_b"), swin(256)),
 }
 
 
@@ -236,6 +236,8 @@ def configure(options: Options) -> classification.Config:
     epochs = config.epochs if options.epochs is None else options.epochs
     if batch_size < 1:
         raise ValueError(f"--batch-size must be 1 or more, got {batch_size}")
+    if epochs < 1:
+        raise ValueError(f"--epochs must be 1 or more, got {epochs}")
     rate = config.optimizer.learning_rate * batch_size / config.batch_size  # https://arxiv.org/abs/1706.02677
     ema = average_decay(batch_size, epochs) if config.optimizer.ema else None
     return dataclasses.replace(
