@@ -42,6 +42,8 @@ class OptimizerConfig:
     gradient, the others decouple it."""
     momentum: float = 0.9
     """sgd, lars, rmsprop: momentum."""
+    epsilon: float = 1e-8
+    """rmsprop: added to the root of the mean square."""
     nesterov: bool = False
     """sgd, lars, rmsprop: Nesterov's momentum."""
     group_rates: tuple[str, ...] = ()
@@ -66,6 +68,7 @@ class OptimizerConfig:
             ("milestones", all(0 < m < 1 for m in self.milestones), "shares of the run between 0 and 1"),
             ("plateau", self.plateau >= 1, "1 or more"),
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("epsilon", self.epsilon > 0, "above 0"),
             ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0"),
             ("accumulate", self.accumulate >= 1, "1 or more"),
             ("ema", self.ema is None or 0 < self.ema < 1, "between 0 and 1"),
@@ -218,6 +221,12 @@ def _lars(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTr
     )
 
 
+def _rmsprop(schedule: optax.Schedule, momentum: float, nesterov: bool, epsilon: float) -> optax.GradientTransformation:
+    """As PyTorch's with `alpha=0.9`: epsilon outside the root, and the rate applied to the momentum, not within it."""
+    rms = optax.scale_by_rms(decay=0.9, eps=epsilon, eps_in_sqrt=False)
+    return optax.chain(rms, optax.trace(momentum, nesterov), optax.scale_by_learning_rate(schedule))
+
+
 def _muon(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Muon on every kernel, a convolution's as the matrix of its patches; Adam on the rest."""
 
@@ -241,5 +250,5 @@ OPTIMIZERS = {
     "lars": _lars,
     "lion": _decoupled(optax.lion),
     "muon": _muon,
-    "rmsprop": _coupled(optax.rmsprop, "momentum", "nesterov"),
+    "rmsprop": _coupled(_rmsprop, "momentum", "nesterov", "epsilon"),
 }
