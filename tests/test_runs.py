@@ -252,7 +252,7 @@ def classify(monkeypatch, *arguments: object) -> None:
         (["--teacher-share", "2"], "--teacher-share must be from 0 to 1"),
         (["--teacher", "nowhere"], "nowhere holds no complete run"),
         (["--workers", "-1"], "--workers must be 0 or more"),
-        (["--data", "folder", "--data-dir", "nowhere"], "No such file or directory: 'nowhere'"),
+        (["--data", "folder", "--data-dir", "nowhere"], "--data-dir nowhere: there is no such directory"),
     ],
 )
 def test_bad_options_are_named_before_anything_is_written(arguments, message, tmp_path, capsys, monkeypatch):
@@ -288,12 +288,15 @@ def test_the_rate_is_divided_at_plateaus_and_a_run_that_goes_on_knows_it(tmp_pat
 
 def test_a_student_learns_from_a_run(run_dir, tmp_path, monkeypatch):
     """From the teacher alone, which is not told the labels of its own mistakes."""
-    options = ["--teacher", run_dir, "--teacher-share", "1", "--devices", "1"]
+    options = ["--teacher", run_dir, "--teacher-share", "1", "--group-rates", "backbone/c1=0.1", "--devices", "1"]
     classify(monkeypatch, *SHORT, *options, "--run-dir", tmp_path / "student")
     result = json.loads((tmp_path / "student" / "result.json").read_text())
     assert result["test_accuracy"] > 0.8
     logged = records(tmp_path / "student")[-1]
     assert logged["train/loss"] < records(tmp_path / "student")[0]["train/loss"] / 2
+    page = (tmp_path / "student" / "report.html").read_text()
+    assert "<figcaption>Groups of parameters</figcaption>" in page
+    assert "<figcaption>Student and teacher</figcaption>" in page
 
 
 def test_a_teacher_of_other_images_is_refused(run_dir, folder_run, images, monkeypatch, tmp_path):
