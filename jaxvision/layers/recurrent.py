@@ -274,6 +274,10 @@ class GRU(Recurrent):
         """The cell of every layer."""
         return _chosen("reset", self.reset, {"after": GRU_CELL, "before": RESET_FIRST})
 
+    def torch_names(self) -> Mapping[str, Mapping[str, Any]]:
+        """Returns the name map of `torch.nn`, whose GRU resets after the weights alone."""
+        return super().torch_names() if self.reset == "after" else {}
+
 
 def _chosen(field: str, value: str, known: Mapping[str, Cell]) -> Cell:
     if value not in known:
