@@ -266,7 +266,13 @@ def test_a_run_that_stalls_ends_early_and_once(tmp_path, capsys, monkeypatch):
     """Where nothing is learnt, every accuracy is the first one."""
     arguments = [*SHORT, "--learning-rate", "0", "--patience", "2", "--devices", "1", "--run-dir", tmp_path / "run"]
     classify(monkeypatch, *arguments)
-    assert "stopped early, after step 96: --patience 2" in capsys.readouterr().out
+    told = (
+        "stopped early, after step 96: --patience 2 evaluations without a new best\nbest step: 96, as good as 32; ended"
+    )
+    assert told in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 96
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<dt>best step</dt><dd>96, as good as 32; ended after 96 of 128</dd>" in page
     assert [record["step"] for record in records(tmp_path / "run") if "val/accuracy" in record] == [32, 64, 96]
     (tmp_path / "run" / "result.json").unlink()  # as if it had been killed before
     classify(monkeypatch, *arguments)

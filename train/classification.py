@@ -30,7 +30,7 @@ from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.first_layer import first_convolution
 from train.shared.losses import DistillationConfig, LossConfig, distillation, make_loss
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
-from train.shared.metrics import Criterion, Record, read_metrics
+from train.shared.metrics import Criterion, Record, describe_best, read_metrics
 from train.shared.optimizer import group_factors, make_optimizer, make_schedule
 from train.shared.run import exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
@@ -288,8 +288,9 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         criterion=CRITERION,
         label=config.model,
     )
-    steps = config.epochs * experiment.steps_per_epoch
-    return conclude(config, experiment, state.variables, best, {"best step": f"{best:,} of {steps:,}"})
+    records = read_metrics(config.directory / "metrics.jsonl")
+    kept = describe_best(records, CRITERION, best, config.epochs * experiment.steps_per_epoch)
+    return conclude(config, experiment, state.variables, best, {"best step": kept})
 
 
 def conclude(
