@@ -9,6 +9,7 @@ RECORDS = [
     {"step": 10, "epoch": 1.0, "learning_rate": 0.4, "val/accuracy": 0.5},
     {"step": 15, "epoch": 1.5, "learning_rate": 0.3},
     {"step": 20, "epoch": 2.0, "learning_rate": 0.1, "val/accuracy": 0.75},
+    {"step": 30, "epoch": 3.0, "learning_rate": 0.0, "val/accuracy": 0.625},
 ]
 FACTORS = {"backbone": 0.1, "backbone/conv1": 0.0}
 
@@ -33,8 +34,8 @@ def test_changes_are_the_root_of_the_mean_square_over_a_group():
 def test_groups_have_their_rates_and_their_changes():
     rates, moved = draw_groups(RECORDS, FACTORS, {"backbone": 0.5, "backbone/conv1": 0.0, "": 2.25}).axes
     drawn = [line.get_xydata()[:, 1].tolist() for line in rates.lines]
-    np.testing.assert_allclose(drawn, [[0.04, 0.03, 0.01], [0, 0, 0], [0.4, 0.3, 0.1]], rtol=1e-12)
-    assert rates.lines[0].get_xdata().tolist() == [1, 1.5, 2]
+    np.testing.assert_allclose(drawn, [[0.04, 0.03, 0.01, 0], [0, 0, 0, 0], [0.4, 0.3, 0.1, 0]], rtol=1e-12)
+    assert rates.lines[0].get_xdata().tolist() == [1, 1.5, 2, 3]
     bars, labels = bars_of(moved)
     assert bars == {"backbone, × 0.1": 0.5, "backbone/conv1, × 0": 0.0, "all others, × 1": 2.25}
     assert labels == ["0.5", "as they were", "2.2"]
@@ -49,9 +50,9 @@ def test_student_and_teacher_are_counted_case_by_case():
     shares = agreement(answers, told, labels)
     assert list(shares.values()) == [3 / 8, 1 / 8, 1 / 8, 2 / 8, 1 / 8]
     curve, bars = draw_teacher(RECORDS, 0.9, shares).axes
-    assert curve.lines[0].get_xydata().tolist() == [[1, 0.5], [2, 0.75]]
+    assert curve.lines[0].get_xydata().tolist() == [[1, 0.5], [2, 0.75], [3, 0.625]]
     assert list(curve.lines[1].get_ydata()) == [0.9, 0.9]
-    assert [text.get_text() for text in curve.get_legend().get_texts()] == ["student 75.00%", "teacher 90.00%"]
+    assert [text.get_text() for text in curve.get_legend().get_texts()] == ["student, at best 75.00%", "teacher 90.00%"]
     assert bars_of(bars)[0] == shares
     assert bars.get_title(loc="left") == "test split: the same answer for 62.50%"
     assert sum(shares.values()) == 1

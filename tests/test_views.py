@@ -77,9 +77,9 @@ def test_each_view_is_scored_alone_under_its_name():
     table = score_views(experiment, variables, split, Views(mirror=True, shift=2))
     places = {"up, left": (0, 0), "up, right": (0, 4), "down, left": (4, 0), "down, right": (4, 4)}
     crop = lambda top, left: split.images[:, top : top + 32, left : left + 32]
-    expected = {"as it is": crop(2, 2)} | {name: crop(*place) for name, place in places.items()}
+    expected = {"as it is": crop(2, 2)} | {f"shifted {name}": crop(*place) for name, place in places.items()}
     expected |= {"mirror image": crop(2, 2)[:, :, ::-1]}
-    expected |= {f"mirror image, {name}": crop(*place)[:, :, ::-1] for name, place in places.items()}
+    expected |= {f"mirror image, shifted {name}": crop(*place)[:, :, ::-1] for name, place in places.items()}
     assert list(table) == list(expected)
     for name, images in expected.items():
         found = np.asarray(jax.nn.softmax(((images / 255 - 0.5) / 0.3).reshape(40, -1) @ variables))

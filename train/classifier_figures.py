@@ -93,7 +93,7 @@ def draw_teacher(records: Sequence[Record], taught: float, shares: Mapping[str, 
     curve, bars = figure.subplots(1, 2)
     points = [(record["epoch"], record["val/accuracy"]) for record in records if "val/accuracy" in record]
     epochs, accuracies = zip(*points, strict=True)
-    curve.plot(epochs, accuracies, color=BLUE, marker="o", label=f"student {accuracies[-1]:.2%}")
+    curve.plot(epochs, accuracies, color=BLUE, marker="o", label=f"student, at best {max(accuracies):.2%}")
     curve.axhline(taught, color=ORANGE, linestyle="--", label=f"teacher {taught:.2%}")
     curve.set(title="validation accuracy", xlabel="epoch")
     curve.yaxis.set_major_formatter(PercentFormatter(1))
