@@ -167,7 +167,8 @@ class Sampler:
             raise ValueError(missing) from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         name, options = SAMPLERS[kind]
-        seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        # Of its own: all of them begin at random, and several in one search would try the same.
+        seed = int(np.random.SeedSequence([seed, list(SAMPLERS).index(kind)]).generate_state(1)[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # that of Sobol's points
             sampler = getattr(optuna.samplers, name)(seed=seed, **options)
