@@ -4,7 +4,7 @@ Shapes: B batch, N images, H height, W width, C channels, K classes.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 import jaxvision as jv
 from jaxvision.augment import cutmix, mixup, random_affine, random_crop, random_erasing, recipe
 from train import transfer
+from train.classifier_figures import agreement, draw_groups, draw_teacher, group_changes
 from train.data import load_images
 from train.data.image_files import FileSplit, ReadingConfig
 from train.data.images import ImageSet, Preprocessing, Split, center_crop
@@ -30,8 +31,8 @@ from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.first_layer import first_convolution
 from train.shared.losses import DistillationConfig, LossConfig, distillation, make_loss
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
-from train.shared.metrics import Criterion, read_metrics
-from train.shared.optimizer import make_optimizer, make_schedule
+from train.shared.metrics import Criterion, Record, describe_best, read_metrics
+from train.shared.optimizer import group_factors, make_optimizer, make_schedule
 from train.shared.run import exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step
@@ -194,6 +195,9 @@ class Experiment:
     schedule: optax.Schedule
     advance: Callable
     state: TrainState
+    teacher: TrainedClassifier | None
+    start: Any
+    """The parameters before the first step, where groups of them have rates of their own."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -258,7 +262,8 @@ def build(config: Config, schedule: optax.Schedule | None = None, views: Views |
     else:
         batches = lambda start: data.train.batches(order, start, config.epochs * order.steps_per_epoch)
         advance, state = streaming(train_step, batches, state, mesh, compilation=config.compile)
-    return Experiment(data, model, preprocessing, task.evaluator, order, schedule, advance, state)
+    start = jax.device_get(variables["params"]) if config.optimizer.group_rates else None
+    return Experiment(data, model, preprocessing, task.evaluator, order, schedule, advance, state, task.teacher, start)
 
 
 def create_model(config: Config, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
@@ -314,8 +319,9 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         criterion=CRITERION,
         label=config.model,
     )
-    steps = config.epochs * experiment.steps_per_epoch
-    return conclude(config, experiment, state.variables, best, {"best step": f"{best:,} of {steps:,}"})
+    records = read_metrics(config.directory / "metrics.jsonl")
+    kept = describe_best(records, CRITERION, best, config.epochs * experiment.steps_per_epoch)
+    return conclude(config, experiment, state.variables, best, {"best step": kept})
 
 
 def conclude(
@@ -361,7 +367,11 @@ def conclude(
         },
         config=to_json(config),
         records=records,
-        figures={**pictures, **draw(experiment, variables, probabilities, labels)},
+        figures={
+            **pictures,
+            **draw_options(config, experiment, variables, records, probabilities, labels),
+            **draw(experiment, variables, probabilities, labels),
+        },
     )
     write_json(directory / "result.json", result)
     return result
@@ -377,6 +387,28 @@ def describe(config: Config, experiment: Experiment | Task) -> dict[str, Any]:
         "classes": experiment.data.classes,
         **dataclasses.asdict(experiment.preprocessing),
     }
+
+
+def draw_options(
+    config: Config,
+    experiment: Experiment,
+    variables: Any,
+    records: Sequence[Record],
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+) -> dict[str, Figure]:  # [N, K], [N]
+    """Draws what rates of groups and a teacher come to, where they are asked for."""
+    drawn, teacher = {}, experiment.teacher
+    if factors := group_factors(config.optimizer):
+        changes = group_changes(experiment.start, variables["params"], factors)
+        drawn["Groups of parameters"] = draw_groups(records, factors, changes)
+    if teacher is not None:
+        mesh = make_mesh(config.devices, config.fsdp)
+        evaluator = Evaluator(teacher.model, teacher.preprocessing, experiment.evaluator.batch_size, mesh)
+        taught, told = (evaluator(teacher.variables, split) for split in (experiment.data.val, experiment.data.test))
+        shares = agreement(probabilities.argmax(-1), told[1].argmax(-1), labels)
+        drawn["Student and teacher"] = draw_teacher(records, taught[0]["accuracy"], shares)
+    return drawn
 
 
 def draw(

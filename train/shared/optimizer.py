@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -174,16 +174,26 @@ def _by_group(config: OptimizerConfig, schedule: optax.Schedule) -> optax.Gradie
 
 
 def _labels(params: Any, factors: dict[str, float]) -> Any:
-    """Returns the tree of the parameters' factors, as text: that of the longest path that each is below."""
-    paths = {"/".join(path) for path in flatten_dict(params)}
+    """Returns the tree of the parameters' factors, as text."""
+    labels = {path: str(factors.get(group, 1.0)) for path, group in group_of(params, factors).items()}
+    return unflatten_dict(labels, sep="/")
+
+
+def group_of(params: Any, factors: Mapping[str, float]) -> dict[str, str]:
+    """Returns the group of each parameter, by path: the longest path of `factors` that it is below; "" for none.
+
+    Raises:
+        ValueError: there is nothing below one of them.
+    """
+    paths = flatten_dict(params, sep="/")
     below = lambda group: [path for path in paths if f"{path}/".startswith(f"{group}/")]
     if strangers := [group for group in factors if not below(group)]:
         tops = ", ".join(sorted({"/".join(path.split("/")[:2]) for path in paths}))
         raise ValueError(f"--group-rates: no parameter is below {', '.join(strangers)}; there are {tops}")
-    chosen = dict.fromkeys(paths, "1.0")
+    chosen = dict.fromkeys(paths, "")
     for group in sorted(factors, key=len):
-        chosen |= dict.fromkeys(below(group), str(factors[group]))
-    return unflatten_dict({tuple(path.split("/")): label for path, label in chosen.items()})
+        chosen |= dict.fromkeys(below(group), group)
+    return chosen
 
 
 def kernels(params: Any) -> Any:
