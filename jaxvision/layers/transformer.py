@@ -56,7 +56,7 @@ class EncoderBlock(nn.Module):
     Attributes:
         attention, mlp, norm: constructors of the layers, with type and initial values bound.
         dropout_rate: share of what attention gives that is dropped in training.
-        stochastic_depth_rate: the probability that an example goes without a branch, in training.
+        stochastic_depth_rate: see `StochasticDepth`.
         norm_first: whether what a branch is given is normalised, or, as in the paper, the sum.
     """
 
@@ -64,7 +64,7 @@ class EncoderBlock(nn.Module):
     mlp: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     dropout_rate: float = 0.0
-    stochastic_depth_rate: float = 0.0
+    stochastic_depth_rate: float | jax.Array = 0.0
     norm_first: bool = True
 
     @nn.compact
