@@ -3,9 +3,9 @@
     python -m benchmarks.attention_memory --image-sizes 224 448 896 --output memory.json
 
 Each network is compiled ahead of time for inference of one image: what the program needs beside its arguments is what
-XLA says (on a CPU without the kernels of a library, see `benchmarks.attention_length`), the time is the best of three
-runs. Of windows both grow with the area, of attention to all tokens with its square once they are many. Give sizes that
-are whole windows and patches: multiples of 224. A file of rows is drawn too, as a PNG file of the same name.
+XLA says, the time is the best of three runs; on a CPU both are as `benchmarks.attention_length` has them. Of windows
+both grow with the area, of attention to all tokens with its square once they are many. Give sizes that are whole
+windows and patches: multiples of 224. A file of rows is drawn too, as a PNG file of the same name.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jaxvision as jv
-from benchmarks.attention_length import NO_KERNELS
-from benchmarks.timing import save, timed
+from benchmarks.attention_length import NO_KERNELS, taken
+from benchmarks.timing import save
 from jaxvision.ops.arithmetic import multiply_adds
 from train.shared.figures import GREY, STYLE, WIDTH
 
@@ -34,7 +34,8 @@ def measure(name: str, image_size: int, dtype: str) -> dict[str, Any]:
     lowered = jax.jit(forward).lower(variables, image)
     plan = lowered.compile(NO_KERNELS if jax.default_backend() == "cpu" else None).memory_analysis()
     compiled = lowered.compile()
-    seconds = min(timed(lambda: jax.block_until_ready(compiled(variables, image))) for _ in range(3))
+    run = lambda: jax.block_until_ready(compiled(variables, image))
+    seconds = min(seconds for _, seconds in (taken(run) for _ in range(3)))
     return {
         "model": name,
         "size": image_size,
