@@ -3,20 +3,27 @@
     python -m benchmarks.attention_memory --image-sizes 224 448 896 --output memory.json
 
 Each network is compiled ahead of time for inference of one image: what the program needs beside its arguments is what
-XLA says, the time is the best of three runs. Of windows both grow with the area, of attention to all tokens with its
-square once they are many. Give sizes that are whole windows and patches: multiples of 224.
+XLA says, the time is the best of three runs; on a CPU both are as `benchmarks.attention_length` has them. Of windows
+both grow with the area, of attention to all tokens with its square once they are many. Give sizes that are whole
+windows and patches: multiples of 224. A file of rows is drawn too, as a PNG file of the same name.
 """
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
 
 import jaxvision as jv
-from benchmarks.timing import save, timed
+from benchmarks.attention_length import NO_KERNELS, taken
+from benchmarks.timing import save
 from jaxvision.ops.arithmetic import multiply_adds
+from train.shared.figures import GREY, STYLE, WIDTH
 
 
 def measure(name: str, image_size: int, dtype: str) -> dict[str, Any]:
@@ -24,13 +31,16 @@ def measure(name: str, image_size: int, dtype: str) -> dict[str, Any]:
     model = jv.create_model(name, dtype=jnp.dtype(dtype))
     variables, image = jv.init(model, jax.random.key(0)), jnp.zeros((1, image_size, image_size, 3))
     forward = lambda variables, image: model.apply(variables, image, train=False)
-    compiled = jax.jit(forward).lower(variables, image).compile()
-    seconds = min(timed(lambda: jax.block_until_ready(compiled(variables, image))) for _ in range(3))
+    lowered = jax.jit(forward).lower(variables, image)
+    plan = lowered.compile(NO_KERNELS if jax.default_backend() == "cpu" else None).memory_analysis()
+    compiled = lowered.compile()
+    run = lambda: jax.block_until_ready(compiled(variables, image))
+    seconds = min(seconds for _, seconds in (taken(run) for _ in range(3)))
     return {
         "model": name,
         "size": image_size,
         "dtype": dtype,
-        "memory_megabytes": round(compiled.memory_analysis().temp_size_in_bytes / 1e6, 1),
+        "memory_megabytes": round(plan.temp_size_in_bytes / 1e6, 1),
         "multiply_adds_billions": round(multiply_adds(forward, variables, image) / 1e9, 2),
         "seconds": float(f"{seconds:.3g}"),
     }
@@ -50,6 +60,27 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(map("  ".join, cells))
 
 
+@mpl.rc_context(STYLE)
+def draw(content: dict[str, Any]) -> Figure:
+    """Draws memory and time of each network against the area, with the power of the area between the largest two."""
+    figure = Figure((WIDTH, 4.2), layout="constrained")
+    titles = {"memory_megabytes": "memory, MB", "seconds": "time, s"}
+    for axes, (key, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+        for name in dict.fromkeys(row["model"] for row in content["rows"]):
+            points = sorted((row["size"], row[key]) for row in content["rows"] if row["model"] == name)
+            sizes, values = np.array(points).T
+            power = np.diff(np.log(values[-2:])) / np.diff(2 * np.log(sizes[-2:]))
+            axes.plot(sizes, values, marker="o", label=f"{name}: area to the power of {power.item():.2f}")
+        axes.set(title=title, xlabel="height and width of the image, pixels", xscale="log", yscale="log")
+        sizes = sorted({row["size"] for row in content["rows"]})
+        axes.set_xticks(sizes, [f"{size}" for size in sizes])
+        axes.minorticks_off()
+        axes.legend()
+    machine = ", ".join(f"{name} {value}" for name, value in content["machine"].items())
+    figure.supxlabel(f"inference of one image; {machine}", fontsize=7, color=GREY)
+    return figure
+
+
 def main() -> None:
     """Measures what the command line names."""
     parser = argparse.ArgumentParser(
@@ -66,6 +97,9 @@ def main() -> None:
     print(table(rows))
     if options.output:
         save(options.output, rows, ("model", "size", "dtype"))
+        picture = options.output.with_suffix(".png")
+        draw(json.loads(options.output.read_text())).savefig(picture, dpi=110)
+        print(picture)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,20 @@ def test_growth_is_told_of_each_network_from_its_smallest_image():
     assert lines[3].split() == ["b", "64", "x1.0", "32.0", "x1.0", "16.0", "x1.0", "4.0", "x1.0"]
 
 
+def test_growth_is_drawn_with_the_power_of_the_area():
+    sizes = {"a": (1, 1.5), "b": (1, 2)}
+    rows = [
+        {"model": name, "size": size, "memory_megabytes": size ** (2 * memory), "seconds": size ** (2 * time)}
+        for size in (448, 896, 224)
+        for name, (memory, time) in sizes.items()
+    ]
+    figure = attention_memory.draw({"machine": {"cpu": "of paper"}, "rows": rows})
+    texts = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
+    of = "{}: area to the power of {}".format
+    assert texts == [[of("a", "1.00"), of("b", "1.00")], [of("a", "1.50"), of("b", "2.00")]]
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_xdata(), [224, 448, 896])
+
+
 def length_row(length, **fields):
     row = {"implementation": "xla", "work": "forward", "length": length, "seconds": 1e-6 * length**2}
     return {**row, "planned_megabytes": 8e-6 * length**2, "seen_megabytes": 9.0, **fields}

@@ -18,6 +18,7 @@ from jaxvision.initialize import abstract_variables
 from train.classification import Config, create_model, make_loss_fn, mixed
 from train.data.images import Preprocessing
 from train.shared.losses import (
+    DistillationConfig,
     LossConfig,
     binary_cross_entropy,
     cross_entropy,
@@ -77,6 +78,41 @@ def test_distillation():
     gradient = jax.grad(lambda logits: distillation(logits, teacher, 2.5).sum())(LOGITS)
     np.testing.assert_allclose(gradient, 2.5 * (soft(LOGITS) - soft(teacher)), rtol=1e-4, atol=1e-6)
     assert not jax.grad(lambda teacher: distillation(LOGITS, teacher, 2.5).sum())(teacher).any()
+    hard = -LOG_PROBABILITIES[np.arange(4), teacher.argmax(1)]
+    np.testing.assert_allclose(distillation(LOGITS, teacher, 0.0), hard, rtol=1e-5)
+
+
+def test_of_two_heads_the_first_learns_labels_and_the_second_what_the_teacher_says():
+    """As in https://arxiv.org/abs/2012.12877, section 4; without a teacher their mean learns labels."""
+    sizes = {"patch_size": 8, "image_size": 16, "depth": 1, "dim": 12, "num_heads": 3, "num_classes": 3}
+    model = jv.create_model("deit_tiny_distilled_patch16_224", **sizes)
+    variables = jv.init(model, jax.random.key(0))
+    batch = {"image": RANDOM.randint(0, 256, (4, 16, 16, 3)).astype(np.uint8), "label": LABELS}
+    told, preprocessing = RANDOM.randn(4, 3).astype(np.float32), Preprocessing((0.5,) * 3, (0.5,) * 3, 16)
+    teacher = type("", (), {"logits": staticmethod(lambda images: told)})
+    config = Config(augment="none", image_size=16, distillation=DistillationConfig(temperature=2.0, teacher_share=0.3))
+
+    @jax.jit
+    def run(params):
+        images = preprocessing.normalize(batch["image"] / jnp.float32(255))
+        logits, sown = model.apply({"params": params}, images, train=True, mutable=["heads"])
+        losses = [
+            make_loss_fn(model, preprocessing, config, who)(params, {}, batch, jax.random.key(0), 0)
+            for who in (teacher, None)
+        ]
+        return logits, sown["heads"]["logits"][0], losses
+
+    logits, heads, losses = run(variables["params"])
+    for ((found, count), (model_state, _)), expected in zip(
+        losses,
+        (
+            0.7 * cross_entropy(heads[:, 0], LABELS, 0.05) + 0.3 * distillation(heads[:, 1], told, 2.0),
+            cross_entropy(logits, LABELS, 0.05),
+        ),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected.sum(), rtol=1e-5)
+        assert (count, model_state) == (4, {})
 
 
 def test_squared_error_is_flat_where_the_answer_is_most_wrong():

@@ -169,7 +169,6 @@ def test_efficientnet_gives_one_feature_map_for_each_resolution():
     ("efficientnet_b0", {"stages": (Stage("fuse", 1, 3, 1, 8, 1),)}, "must be one of mbconv, fused, got 'fuse'"),
     ("vit_b_16", {"pooling": "max"}, "pooling must be class_token or mean, got 'max'"),
     ("vit_b_16", {"distilled": True, "pooling": "mean"}, 'distilled=True is for pooling="class_token"'),
-    ("vit_b_16", {"scan": True, "stochastic_depth_rate": 0.1}, "for blocks all alike, not stochastic_depth_rate=0.1"),
     ("vit_b_16", {"image_size": 72}, "image_size must be a multiple of the patches' 16 pixels, got 72"),
     ("vit_b_16", {"num_heads": 7}, "num_heads=7 does not divide the dimension 768"),
     ("vit_b_16", {"resizing": "keras"}, "resizing must be one of torchvision, timm, transformers, got 'keras'"),

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import re
+import sys
 from collections import Counter
 from datetime import date, datetime, timedelta
 
@@ -24,6 +25,7 @@ from train.data.parallel import (
     sentences,
     vocabulary,
 )
+from train.shared.run import RunError
 
 PARSED = {
     "{d}.{m}.{y}": "%d.%m.%Y", "{dd}.{mm}.{yy}": "%d.%m.%y", "{m}/{d}/{y}": "%m/%d/%Y", "{mm}/{dd}/{yy}": "%m/%d/%y",
@@ -211,6 +213,11 @@ def test_parts_of_words_are_joined_as_the_paper_says():
     assert read_vocabulary(json.loads(json.dumps(dataclasses.asdict(found)))) == found
     with pytest.raises(ValueError, match=f"--max-words 3: the texts have {characters} characters"):
         vocabulary(texts, words=True, subwords=True, limit=3)
+    everything = vocabulary(texts, words=True, subwords=True)
+    assert vocabulary(texts, words=True, subwords=True, limit=2**31) == everything
+    assert [everything.split(word) for word in words] == [[word] for word in words]
+    with pytest.raises(ValueError, match="--min-count 1000: no pair of characters is there as often"):
+        vocabulary(texts, words=True, subwords=True, min_count=1000)
 
 
 def test_files_are_read_by_parts_of_words(tmp_path):
@@ -221,3 +228,9 @@ def test_files_are_read_by_parts_of_words(tmp_path):
     assert found.source.decode(val.source[0]) == "Hunde"
     assert found.target.decode(val.target[0, 1:]) == "dogs"
     assert 1 < val.lengths[0] < len(" Hunde")
+
+
+def test_without_the_library_parts_of_words_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(RunError, match=r'parts of words need tokenizers: pip install -e ".\[translation\]"'):
+        vocabulary(["ein Hund"], words=True, subwords=True)

@@ -41,6 +41,18 @@ def test_everything_is_dropped_at_rate_1():
     assert (gradient(BRANCH[:2]) == 0).all()
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_rate_of_a_step_of_a_loop(rate):
+    """It is known only when the program runs; no example is divided by the zero of those that are kept."""
+    run = lambda rate, x: StochasticDepth(True, rate).apply({}, x, rngs={"dropout": jax.random.key(0)})
+    result, gradient = jax.jit(jax.value_and_grad(lambda x, rate: run(rate, x).sum()))(BRANCH, rate)
+    kept = (gradient != 0).all((1, 2, 3))
+    np.testing.assert_allclose(gradient, np.broadcast_to(kept[:, None, None, None] / max(1 - rate, 1e-9), BRANCH.shape))
+    assert abs(1 - kept.mean() - rate) <= SIGMAS * np.sqrt(rate * (1 - rate) / len(BRANCH))
+    np.testing.assert_allclose(result, (gradient * BRANCH).sum(), rtol=1e-4)
+    np.testing.assert_array_equal(jax.jit(lambda rate: StochasticDepth(False, rate).apply({}, BRANCH))(rate), BRANCH)
+
+
 def test_key_decides_and_layers_draw_independently():
     class Two(nn.Module):
         @nn.compact

@@ -248,7 +248,7 @@ def classify(monkeypatch, *arguments: object) -> None:
         (["--seed", "-1"], "--seed must be 0 or more"),
         (["--resize", "28"], "--resize 28 is smaller than --image-size 32"),
         (["--patience", "0"], "--patience must be 1 or more, got 0"),
-        (["--temperature", "0"], "--temperature must be above 0"),
+        (["--temperature", "-1"], "--temperature must be 0 or more"),
         (["--teacher-share", "2"], "--teacher-share must be from 0 to 1"),
         (["--teacher", "nowhere"], "nowhere holds no complete run"),
         (["--workers", "-1"], "--workers must be 0 or more"),

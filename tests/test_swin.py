@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import jaxvision as jv
+from jaxvision.initialize import abstract_variables
 from jaxvision.summary import summarize
 from jaxvision.transformer.swin_attention import CosineWindowAttention, WindowAttention, neighbours
 
@@ -73,3 +75,54 @@ def test_what_the_first_layers_see():
     assert layers["backbone/patch_embedding"].receptive_field == (4, 4)
     assert layers["backbone/stage1_block1/norm1"].receptive_field == (4, 4)
     assert layers["head"].receptive_field == (math.inf, math.inf)
+
+
+QUICK = {"xla_backend_optimization_level": 0}  # to compile
+SMALL = {"num_heads": (2, 4), "width": 8, "window": 2, "num_classes": 3, "stochastic_depth_rate": 0.0}
+IMAGES = RANDOM.randn(2, 20, 12, 3)  # maps of 5x3 tokens, so windows are padded and shifted
+
+
+@pytest.mark.parametrize("name", ["swin_t", pytest.param("swin_v2_t", marks=pytest.mark.slow)])
+def test_blocks_in_a_loop_are_the_same_blocks(name):
+    """Two to a step; the last of an odd number by itself."""
+    with jax.enable_x64(True):
+        create = partial(jv.create_model, name, depths=(5,), dtype=jnp.float64, **SMALL | {"num_heads": (2,)})
+        models = [create(), create(scan=True, remat=True), create(remat=True)]
+        shapes = [jax.tree.map(jnp.shape, abstract_variables(model)) for model in models]
+        assert shapes[0] == shapes[1] == shapes[2]
+        variables = jax.tree.map(lambda leaf: RANDOM.uniform(-0.3, 0.3, leaf.shape), abstract_variables(models[0]))
+
+        def loss(variables, model):
+            stages = model.apply(variables, IMAGES, train=True, method="features")
+            return sum(jnp.square(stage).sum() for stage in stages), stages
+
+        run = jax.jit(jax.grad(loss, has_aux=True), static_argnums=1, compiler_options=QUICK)
+        close = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9)
+        jax.tree.map(close, run(variables, models[1]), run(variables, models[0]))
+        programs = [str(run.trace(variables, model).jaxpr) for model in models]
+    assert ["remat" in program for program in programs] == [False, True, True]
+
+
+def test_a_loop_of_blocks_is_compiled_once():
+    def products(depth, **options):
+        model = jv.create_model("swin_t", depths=(2, depth), **SMALL, **options)
+        run = lambda variables: model.apply(variables, IMAGES, train=False)
+        return str(jax.make_jaxpr(run)(abstract_variables(model))).count("dot_general[")
+
+    assert products(8, scan=True) == products(2, scan=True) == products(2)
+    assert products(8) > 2 * products(8, scan=True)
+
+
+def test_a_loop_of_blocks_leaves_out_branches_of_each_at_its_own_rate():
+    model = jv.create_model(
+        "swin_t", depths=(4,), scan=True, **SMALL | {"num_heads": (2,), "stochastic_depth_rate": 0.6}
+    )
+    variables = jax.tree.map(np.zeros_like, jv.init(model, jax.random.key(0)))
+    for j in range(1, 5):  # each adds a power of ten where it is not left out
+        bias = variables["params"]["backbone"][f"stage1_block{j}"]["mlp"]["linear2"]["bias"]
+        bias += 10.0 ** (j - 1) * (1 - 0.2 * (j - 1))
+    run = jax.jit(partial(model.apply, train=True, method="features"), compiler_options=QUICK)
+    (stage,) = run(variables, np.zeros((2000, 8, 8, 3), np.float32), rngs={"dropout": jax.random.key(0)})
+    digits = np.round(np.asarray(stage)[:, 0, 0, 0]).astype(int)[:, None] // 10 ** np.arange(4) % 10
+    assert set(np.unique(digits)) == {0, 1}
+    np.testing.assert_allclose(1 - digits.mean(0), [0, 0.2, 0.4, 0.6], atol=5 * 0.5 / 2000**0.5)

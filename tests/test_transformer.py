@@ -328,6 +328,22 @@ def test_blocks_may_be_steps_of_a_loop():
         assert_close(run(variables, model.clone(scan=True, remat=True)), run(variables, model))
 
 
+@pytest.mark.parametrize("kind", ["translator", "language model"])
+def test_a_loop_of_blocks_is_compiled_once(kind):
+    def products(depth, scan):
+        fields, tokens = (
+            {"dim": 8, "depth": depth, "num_heads": 2, "max_length": 8, "scan": scan},
+            jnp.zeros((2, 5), int),
+        )
+        model = GPT(4, **fields) if kind == "language model" else Transformer(4, 4, hidden=8, **fields)
+        given = tokens if kind == "language model" else Pairs(tokens, jnp.full(2, 5), tokens)
+        run = lambda variables: logits_of(model, variables, given)
+        return str(jax.make_jaxpr(run)(abstract_variables(model))).count("dot_general[")
+
+    assert products(5, True) == products(1, True) == products(1, False)
+    assert products(5, False) > 4 * products(5, True)
+
+
 def test_blocks_may_be_computed_anew():
     """Seen in the program: the backward pass holds the activation once more."""
     model = GPT(4, dim=8, depth=1, num_heads=2, max_length=5, dropout_rate=0.0)

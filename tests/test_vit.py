@@ -158,6 +158,20 @@ def test_a_loop_of_blocks_drops_other_activations_in_each():
     np.testing.assert_array_equal(second, draw(jax.random.key(0))[1])
 
 
+def test_a_loop_of_blocks_leaves_out_branches_of_each_at_its_own_rate():
+    model = vit(image_size=16, scan=True, stochastic_depth_rate=0.5, **SMALL | {"depth": 3})
+    variables = jax.tree.map(np.zeros_like, random_variables(model))
+    for name in ("block1", "block2", "block3"):
+        variables["params"]["backbone"][name]["mlp"]["linear2"]["bias"] = np.ones(24, np.float32)
+    images = np.zeros((1000, 16, 16, 3), np.float32)
+    stages = run(model, variables, images, train=True, method="features", rngs={"dropout": jax.random.key(0)})
+    added = np.diff([0 * stages[0], *stages], axis=0)[..., 0, 0]  # [blocks, B]: by the first number of each image
+    assert (added[0] == 1).all()
+    for rate, of_block in zip((0.25, 0.5), added[1:], strict=True):
+        np.testing.assert_allclose(np.unique(of_block.round(4)), [0, 1 / (1 - rate)], atol=1e-4)
+        assert abs((of_block == 0).mean() - rate) < 0.08  # five standard deviations
+
+
 def test_where_activations_are_dropped():
     """As in torchvision: with the positions, after attention and twice in the perceptron, and weights of attention."""
     model, seen = vit(image_size=24, dropout_rate=0.1, attention_dropout_rate=0.2, stochastic_depth_rate=0.4), []

@@ -135,14 +135,16 @@ def make_loss_fn(
             {"params": params, **model_state},
             preprocessing.normalize(images),
             train=True,
-            mutable=[*model_state, "auxiliary"],
+            mutable=[*model_state, "auxiliary", "heads"],
             rngs={"dropout": dropout_key},
         )
         auxiliary = jax.tree.leaves(model_state.pop("auxiliary", {}))
-        losses = [loss_of(output, labels) for output in (logits, *auxiliary)]
+        heads = jax.tree.leaves(model_state.pop("heads", {}))  # [B, 2, K] of a network with a distillation token
+        of_labels, of_teacher = heads[0].swapaxes(0, 1) if heads and teacher is not None else (logits, logits)
+        losses = [loss_of(output, labels) for output in (of_labels, *auxiliary)]
         loss = losses[0] + model.auxiliary_weight * sum(losses[1:])
         if teacher is not None:
-            told = distillation(logits, teacher.logits(images), config.distillation.temperature)
+            told = distillation(of_teacher, teacher.logits(images), config.distillation.temperature)
             loss = loss + config.distillation.teacher_share * (told - loss)
         correct = logits.argmax(-1) == batch["label"]
         count = jnp.float32(len(loss))

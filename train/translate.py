@@ -127,7 +127,8 @@ def main() -> None:
         split = read(given, trained)
         for number, text in enumerate(given, start=1):
             if strangers := unknown(trained, text):
-                print(f"note: sentence {number} has unknown words: {', '.join(strangers)}", file=sys.stderr)
+                kind = "characters" if trained.source.merges else "words"
+                print(f"note: sentence {number} has unknown {kind}: {', '.join(strangers)}", file=sys.stderr)
         texts, looks = translate(trained, split, options)
         print("\n".join(texts), flush=True)
         if options.alignment is not None:

@@ -7,6 +7,7 @@ d dimension of a head.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -56,7 +57,7 @@ class EncoderBlock(nn.Module):
     Attributes:
         attention, mlp, norm: constructors of the layers, with type and initial values bound.
         dropout_rate: share of what attention gives that is dropped in training.
-        stochastic_depth_rate: the probability that an example goes without a branch, in training.
+        stochastic_depth_rate: see `StochasticDepth`.
         norm_first: whether what a branch is given is normalised, or, as in the paper, the sum.
     """
 
@@ -64,7 +65,7 @@ class EncoderBlock(nn.Module):
     mlp: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     dropout_rate: float = 0.0
-    stochastic_depth_rate: float = 0.0
+    stochastic_depth_rate: float | jax.Array = 0.0
     norm_first: bool = True
 
     @nn.compact
@@ -119,7 +120,7 @@ def _scans(stack: "Encoder | Decoder") -> bool:
 
 def _scanned(stack: "Encoder | Decoder", x: jax.Array, others: Sequence[tuple[Any, ...]], **options: Any) -> jax.Array:
     """Applies the blocks of a stack as steps of a loop, each to x and what of `others` is its own."""
-    block, params = stack.block(parent=None), stack.variables["params"]
+    block = stack.block(parent=None)
     drops = options["train"] and stack.has_rng("dropout")
     keys = jax.random.split(stack.make_rng("dropout"), stack.depth) if drops else None
 
@@ -128,9 +129,18 @@ def _scanned(stack: "Encoder | Decoder", x: jax.Array, others: Sequence[tuple[An
         rngs = {"dropout": key} if drops else None
         return block.apply({"params": params}, x, *other, rngs=rngs, **options), None
 
-    stacked = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-    steps = stacked([params[f"block{i}"] for i in range(1, stack.depth + 1)]), stacked(others), keys
+    steps = _parameters(stack), _stacked(others), keys
     return lax.scan(jax.checkpoint(step) if stack.remat else step, x, steps)[0]
+
+
+def _parameters(stack: "Encoder | Decoder") -> Any:
+    """Returns the parameters of all blocks, stacked."""
+    params = stack.variables["params"]
+    return _stacked([params[f"block{i}"] for i in range(1, stack.depth + 1)])
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 class DecoderBlock(nn.Module):
@@ -248,7 +258,8 @@ class Decoder(nn.Module):
         norm: constructor of the normalisation after the last block; None for none.
         remat: whether the backward pass computes blocks anew, in place of keeping what is in them.
         scan: whether the blocks are the steps of one loop, so that the time of compiling does not grow with the depth.
-            Variables are the same: their parameters are stacked when the blocks are applied.
+            Variables are the same: their parameters are stacked when the blocks are applied. `extend` has no loop: to
+            stack parameters for each token would take longer than the token.
     """
 
     depth: int
@@ -264,7 +275,12 @@ class Decoder(nn.Module):
 
     def remember(self, context: jax.Array) -> tuple[KeysValues | None, ...]:  # [B, S, D]
         """Returns for each block keys and values of another sequence."""
-        return tuple(block.remember(context) for block in self.blocks)
+        if not _scans(self):
+            return tuple(block.remember(context) for block in self.blocks)
+        block = self.block(parent=None)
+        remember = lambda params: block.apply({"params": params}, context, method="remember")
+        memory = jax.vmap(remember)(_parameters(self))
+        return tuple(jax.tree.map(itemgetter(i), memory) for i in range(self.depth))
 
     def __call__(
         self,

@@ -7,7 +7,8 @@ https://arxiv.org/abs/2112.13492, as in https://github.com/aanna0701/SPT_LSA_ViT
 B batch, H height, W width, P side of a patch in pixels, C channels.
 """
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.linen.initializers import Initializer
+from jax import lax
 from jax.typing import DTypeLike
 
 from jaxvision.classifier import classifier
@@ -110,6 +112,9 @@ class Swin(nn.Module):
         mlp_ratio: outputs of the first of the two layers for each token, as a multiple of its channels.
         version: 1 or 2.
         stochastic_depth_rate: of the last block; that of the others grows linearly from 0 at the first.
+        remat: whether the backward pass computes blocks anew, in place of keeping what is in them.
+        scan: whether the blocks of a stage are the steps of one loop, two to a step, so that the time of compiling does
+            not grow with the depth. Variables are the same: their parameters are stacked when the model is applied.
         in_channels: channels of the image.
         dtype: of the computation; parameters are float32, and so are sums and logits.
     """
@@ -122,6 +127,8 @@ class Swin(nn.Module):
     mlp_ratio: int = 4
     version: int = 1
     stochastic_depth_rate: float = 0.0
+    remat: bool = False
+    scan: bool = False
     in_channels: int = 3
     dtype: DTypeLike = jnp.float32
 
@@ -145,11 +152,38 @@ class Swin(nn.Module):
         for i, depth in enumerate(self.depths, start=1):
             if i > 1:
                 x = PatchMerging(self.version == 2, self.dtype, name=f"stage{i}_merging")(x)
-            for j in range(1, depth + 1):
-                drop = partial(StochasticDepth, train, next(rates))
-                x = materialize(self._block(i, j, drop)(x, train=train))
+            of_stage = list(itertools.islice(rates, depth))
+            pairs = depth // 2 if self.scan and not self.is_initializing() else 0
+            if pairs:
+                x = self._scanned(i, x, of_stage[: 2 * pairs], train)
+            for j in range(2 * pairs + 1, depth + 1):
+                x = materialize(self._run(i, j, x, of_stage[j - 1], train))
             stages.append(x)
         return tuple(stages)
+
+    def _run(self, i: int, j: int, x: jax.Array, rate: float, train: bool) -> jax.Array:
+        run = lambda block, x: block(x, train=train)
+        return (nn.remat(run) if self.remat else run)(self._block(i, j, partial(StochasticDepth, train, rate)), x)
+
+    def _scanned(self, i: int, x: jax.Array, rates: Sequence[float], train: bool) -> jax.Array:  # [B, H, W, C]
+        """Applies blocks of a stage as a loop: each of its steps has windows that are not shifted, and then are."""
+        params, drops = self.variables["params"], train and self.stochastic_depth_rate > 0
+        keys = jax.random.split(self.make_rng("dropout"), len(rates)) if drops else [None] * len(rates)
+
+        def step(x, pair):
+            for j, (params, rate, key) in enumerate(pair, start=1):
+                drop = partial(StochasticDepth, train, rate if drops else 0.0)
+                block = self._block(i, j, drop, parent=None)
+                x = block.apply({"params": params}, x, train=train, rngs={"dropout": key} if drops else None)
+            return x, None
+
+        blocks = [
+            (params[f"stage{i}_block{j}"], jnp.asarray(rate), key)
+            for j, (rate, key) in enumerate(zip(rates, keys, strict=True), start=1)
+        ]
+        pairs = zip(blocks[::2], blocks[1::2], strict=True)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *pairs)
+        return lax.scan(jax.checkpoint(step) if self.remat else step, x, stacked)[0]
 
     def _embed(self, image: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/P, W/P, width]
         patch = self.patch_size
@@ -158,13 +192,13 @@ class Swin(nn.Module):
         x = PatchEmbedding(patch, self.width, *draws, self.dtype, name="patch_embedding")(image[:, :height, :width])
         return swin_norm(dtype=self.dtype, name="patch_norm")(x)
 
-    def _block(self, i: int, j: int, stochastic_depth: Callable[..., nn.Module]) -> SwinBlock:
+    def _block(self, i: int, j: int, stochastic_depth: Callable[..., nn.Module], **options: Any) -> SwinBlock:
         """Returns block j of stage i; every second one has shifted windows."""
         kind = {1: WindowAttention, 2: CosineWindowAttention}[self.version]
         attention = partial(kind, self.num_heads[i - 1], self.window, j % 2 == 0, self.dtype)
         mlp = partial(Mlp, kernel_init=draw_kernel, dtype=self.dtype)
         norm = partial(swin_norm, dtype=self.dtype)
-        fields = {"mlp_ratio": self.mlp_ratio, "norm_last": self.version == 2}
+        fields = {"mlp_ratio": self.mlp_ratio, "norm_last": self.version == 2, **options}
         return SwinBlock(attention, mlp, norm, stochastic_depth, **fields, name=f"stage{i}_block{j}")
 
     def _check_options(self) -> None:

@@ -154,16 +154,12 @@ class ViT(nn.Module):
             raise ValueError(f"pooling must be class_token or mean, got {self.pooling!r}")
         if self.distilled and self.pooling == "mean":
             raise ValueError('distilled=True is for pooling="class_token": the second head sees a token of its own')
-        if self.scan and self.stochastic_depth_rate:
-            raise ValueError(
-                f"scan=True is for blocks all alike, not stochastic_depth_rate={self.stochastic_depth_rate}"
-            )
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size must be a multiple of the patches' {self.patch_size} pixels, got {self.image_size}"
             )
 
-    def _block(self, stochastic_depth_rate: float, **options: Any) -> EncoderBlock:
+    def _block(self, stochastic_depth_rate: float | jax.Array, **options: Any) -> EncoderBlock:
         attention = partial(
             MultiHeadAttention,
             self.num_heads,
@@ -218,18 +214,20 @@ class ViT(nn.Module):
         return jnp.asarray(positions[None], jnp.promote_types(self.dtype, jnp.float32))
 
     def _scanned(self, tokens: jax.Array, train: bool) -> tuple[jax.Array, ...]:
-        params, block = self.variables["params"], self._block(0.0, parent=None)
+        params = self.variables["params"]
         blocks = [params[f"block{i}"] for i in range(1, self.depth + 1)]
-        drops = train and max(self.dropout_rate, self.attention_dropout_rate) > 0
+        drops = train and max(self.dropout_rate, self.attention_dropout_rate, self.stochastic_depth_rate) > 0
         keys = jax.random.split(self.make_rng("dropout"), self.depth) if drops else None
+        rates = jnp.array(self.stochastic_depth_rates()) if self.stochastic_depth_rate else None
 
         def step(tokens, at):
-            params, key = at
+            params, rate, key = at
+            block = self._block(0.0 if rate is None else rate, parent=None)
             tokens = block.apply({"params": params}, tokens, train=train, rngs={"dropout": key} if drops else None)
             return tokens, tokens
 
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
-        _, stages = lax.scan(jax.checkpoint(step) if self.remat else step, tokens, (stacked, keys))
+        _, stages = lax.scan(jax.checkpoint(step) if self.remat else step, tokens, (stacked, rates, keys))
         return tuple(stages[i] for i in range(self.depth))
 
     def _run(self, number: int, tokens: jax.Array, train: bool) -> jax.Array:

@@ -8,6 +8,10 @@ library once, and are measured on the same modules, which none of them has read.
 is fitted to their losses (N all parameters, D characters; see `train/shared/scaling.py`), with intervals from a
 bootstrap over the runs. Then a model larger than all of them, on more text than all of them, is trained: what the law
 says of its loss is written down before. Compute is counted as 6 N D multiplications and additions.
+
+What came out, in nats per character: of the Transformer of 908,544 parameters 1.171 was predicted (1.069 to 1.305), and
+1.231 measured; of the LSTM of 943,200 parameters 0.995 (0.909 to 1.087), and 1.107 measured, just outside its interval.
+Of what 10^11 operations buy, the best is a Transformer; from 7 times that on, it is an LSTM.
 """
 
 import dataclasses

@@ -10,7 +10,6 @@ from types import ModuleType
 
 from train.shared.run import RunError
 
-NO_LIMIT = 2**31
 Merges = tuple[tuple[str, str], ...]
 
 
@@ -29,16 +28,17 @@ def learn_subwords(
         The tokens, and the pairs in the order in which they are joined.
 
     Raises:
-        ValueError: the words have more different characters than `limit` allows parts.
+        ValueError: the words have more different characters than `limit` allows parts, or no pair is there so often.
         RunError: tokenizers is not installed.
     """
     library = _tokenizers()
     characters = len(set("".join(counts)))
     if limit is not None and limit <= characters:
         raise ValueError(f"--max-words {limit}: the texts have {characters} characters, parts of words are more")
+    most = characters + sum(map(len, counts))  # each pair that is joined is one fewer; the library makes room for all
     learnt = library.Tokenizer(library.models.BPE(unk_token=special[-1]))
     trainer = library.trainers.BpeTrainer(
-        vocab_size=NO_LIMIT if limit is None else len(special) + limit,
+        vocab_size=len(special) + (most if limit is None else min(limit, most)),
         min_frequency=min_count,
         special_tokens=list(special),
         show_progress=False,
@@ -46,6 +46,8 @@ def learn_subwords(
     learnt.train_from_iterator((word for word, count in counts.items() for _ in range(count)), trainer)
     places = learnt.get_vocab()
     merges = json.loads(learnt.to_str())["model"]["merges"]
+    if not merges:
+        raise ValueError(f"--min-count {min_count}: no pair of characters is there as often, so words have no parts")
     return tuple(sorted(places, key=places.get)), tuple((first, second) for first, second in merges)
 
 

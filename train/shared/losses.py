@@ -41,12 +41,12 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DistillationConfig:
-    """A trained model whose answers are learnt beside the labels."""
+    """A trained model whose answers are learnt beside the labels: of a network with two heads (DeiT) by the second."""
 
     teacher: Path | None = None
     """Directory of the complete run of the teacher, which knows the same classes; None for none."""
     temperature: float = 4.0
-    """What the logits of both are divided by."""
+    """What the logits of both are divided by; 0 to learn the teacher's likeliest class as if it were the label."""
     teacher_share: float = 0.9
     """Share of the loss that is the distance from the teacher; the rest is that from the labels."""
 
@@ -56,8 +56,8 @@ class DistillationConfig:
         Raises:
             ValueError: an option outside its range.
         """
-        if self.temperature <= 0:
-            raise ValueError(f"--temperature must be above 0, got {self.temperature}")
+        if self.temperature < 0:
+            raise ValueError(f"--temperature must be 0 or more, got {self.temperature}")
         if not 0 <= self.teacher_share <= 1:
             raise ValueError(f"--teacher-share must be from 0 to 1, got {self.teacher_share}")
 
@@ -111,8 +111,11 @@ def distillation(
     Args:
         logits: [B, K].
         teacher_logits: [B, K]; no gradient goes through them.
-        temperature: what both are divided by, above 0.
+        temperature: what both are divided by. 0 gives the cross-entropy of the teacher's likeliest class, the hard
+            distillation of DeiT, https://arxiv.org/abs/2012.12877, equation 3.
     """
+    if temperature == 0:
+        return cross_entropy(logits, teacher_logits.argmax(-1))
     soft = lambda x: jax.nn.log_softmax(x.astype(jnp.float32) / temperature)
     teacher = soft(jax.lax.stop_gradient(teacher_logits))
     return temperature**2 * optax.losses.kl_divergence_with_log_targets(soft(logits), teacher)
