@@ -13,6 +13,7 @@ from jax.test_util import check_grads
 import jaxvision as jv
 from jaxvision.initialize import abstract_variables
 from jaxvision.layers import GRU, LSTM, RNN
+from jaxvision.layers import scan as scan_file
 from jaxvision.layers.scan import scan_module
 from jaxvision.ops.arithmetic import multiply_adds
 from jaxvision.weights import WeightsError, from_foreign, to_foreign
@@ -122,6 +123,19 @@ def test_forms_of_the_scan_agree(layer):
     for options in ({"unroll": 3}, {"segment": 2}, {"segment": 10}):
         found = run(layer.clone(**options), variables, x, lengths=lengths)
         jax.tree.map(assert_close, found, expected)
+
+
+@pytest.mark.parametrize("layer", [LSTM(4), GRU(4, bidirectional=True)])
+def test_elsewhere_than_on_a_cpu_inputs_are_projected_before_the_scan(layer, monkeypatch):
+    layer, variables = drawn(layer)
+    x, lengths = RANDOM.randn(3, 6, 5), jnp.array([6, 4, 1])
+    function = lambda variables, x: (layer.apply(variables, x, lengths=lengths, train=False)[0] ** 2).sum()
+    of_cpu = jax.jit(jax.value_and_grad(function, argnums=(0, 1)))(variables, x)
+    monkeypatch.setattr(scan_file.lax, "platform_dependent", lambda *operands, cpu, default: default(*operands))
+    elsewhere = jax.jit(jax.value_and_grad(lambda *args: function(*args), argnums=(0, 1)))
+    jax.tree.map(assert_close, elsewhere(variables, x), of_cpu)
+    whole = f"f64[6,3,{layer.cell.num_gates * 4}]"
+    assert whole in str(jax.make_jaxpr(function)(variables, x))
 
 
 def test_segments_bound_the_memory_of_the_gradient():

@@ -37,11 +37,9 @@ class Direction(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, state: State, mask: jax.Array | None) -> tuple[jax.Array, State]:  # [T, B, D]
         """Returns the outputs [T, B, H] and the last state."""
-        width, draw = self.scan.cell.num_gates * self.hidden, uniform(self.hidden**-0.5)
-        sizes = {"input": x.shape[-1], "hidden": self.hidden}
-        weights = [Weights(width, size, self.dtype, draw, name=name)() for name, size in sizes.items()]
+        projection, recurrent = _weights(self.scan.cell.num_gates, self.hidden, x.shape[-1], self.dtype)
         run = scan_over_time if self.segment is None else partial(in_segments, length=self.segment)
-        return run(self.scan, x=x, projection=weights[0], recurrent=weights[1], state=state, mask=mask)
+        return run(self.scan, x=x, projection=projection, recurrent=recurrent, state=state, mask=mask)
 
 
 class Matrices(nn.Module):
@@ -54,8 +52,13 @@ class Matrices(nn.Module):
     @nn.compact
     def __call__(self) -> list[tuple[jax.Array, jax.Array]]:
         """Returns kernel and bias of the inputs, and those of the state."""
-        sizes, draw = {"input": self.inputs, "hidden": self.hidden}, uniform(self.hidden**-0.5)
-        return [Weights(4 * self.hidden, size, self.dtype, draw, name=name)() for name, size in sizes.items()]
+        return _weights(4, self.hidden, self.inputs, self.dtype)
+
+
+def _weights(num_gates: int, hidden: int, inputs: int, dtype: DTypeLike) -> list[tuple[jax.Array, jax.Array]]:
+    """Returns kernel and bias of the inputs, and those of the state: parameters of the module that calls it."""
+    sizes, draw = {"input": inputs, "hidden": hidden}, uniform(hidden**-0.5)
+    return [Weights(num_gates * hidden, size, dtype, draw, name=name)() for name, size in sizes.items()]
 
 
 class Weights(nn.Module):
