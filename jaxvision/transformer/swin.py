@@ -221,7 +221,7 @@ class Swin(nn.Module):
         return {
             "torchvision": swin_names.torchvision(self.window, self.version),
             "timm": swin_names.timm(self.version),
-            "transformers": swin_names.transformers(self.version),
+            "transformers": swin_names.transformers(self.depths, self.version),
         }
 
     def example_input(self) -> jax.ShapeDtypeStruct:

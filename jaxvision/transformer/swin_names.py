@@ -9,6 +9,8 @@ import numpy as np
 from jaxvision.transformer.swin_attention import relative_offsets, relative_position_index
 from jaxvision.weights.names import Line
 
+CONSTANTS = "relative_position_index", "relative_coords_table"
+
 
 def torchvision(window: int, version: int) -> dict[str, Any]:
     """Returns the lines for torchvision's files, which hold the index and the offsets too."""
@@ -48,8 +50,11 @@ def timm(version: int) -> dict[str, Any]:
     }
 
 
-def transformers(version: int) -> dict[str, Any]:
-    """Returns the lines for the files of transformers' SwinForImageClassification and Swinv2ForImageClassification."""
+def transformers(depths: tuple[int, ...], version: int) -> dict[str, Any]:
+    """Returns the lines for the files of transformers' SwinForImageClassification and Swinv2ForImageClassification.
+
+    Those of its early versions hold the index and the offsets too.
+    """
     prefix = "swin" if version == 1 else "swinv2"
     block, qkv = f"{prefix}.encoder.layers.{{i-1}}.blocks.{{j-1}}", "stage{i}_block{j}/attention/qkv"
     query, key, value = (f"{block}.attention.self.{part}" for part in ("query", "key", "value"))
@@ -72,6 +77,12 @@ def transformers(version: int) -> dict[str, Any]:
         "stage{i}_block{j}/attention/log_scale": Line(f"{block}.attention.self.logit_scale", transform="vector_as_map"),
         "norm": f"{prefix}.layernorm",
         "head": "classifier",
+        **{
+            f"constants{i}_{j}": Line("", optional=tuple(f"{of_block}.{name}" for name in CONSTANTS))
+            for i, depth in enumerate(depths)
+            for j in range(depth)
+            for of_block in [f"{prefix}.encoder.layers.{i}.blocks.{j}.attention.self"]
+        },
     }
 
 
