@@ -14,10 +14,11 @@ from jax import export
 from scipy import stats
 
 from jaxvision import augment
+from jaxvision.augment import policies
 from jaxvision.augment.color import EIGENVALUES, draw_jitter
 from jaxvision.augment.crops import draw_crop_boxes
 from jaxvision.augment.mixing import cutmix_boxes, draw_erased_boxes, draw_share
-from jaxvision.augment.policies import OPERATIONS, SIGNED, draw_operations, magnitudes
+from jaxvision.augment.policies import AUTO_AUGMENT, OPERATIONS, SIGNED, draw_operations, draw_pairs, magnitudes
 from tests.reference import augmentation_cases as cases
 from train.shared.mesh import batch_sharding, make_mesh
 
@@ -52,6 +53,7 @@ RANDOM = {
     "cutout": lambda key, images: augment.cutout(key, images, size=5),
     "mixup": lambda key, images: augment.mixup(key, images, LABELS[: len(images)])[0],
     "cutmix": lambda key, images: augment.cutmix(key, images, LABELS[: len(images)])[0],
+    "auto_augment": augment.auto_augment,
     "rand_augment": augment.rand_augment,
     "trivial_augment": augment.trivial_augment,
     "recipe": augment.recipe("trivialaugment", 14),
@@ -181,6 +183,39 @@ def test_magnitudes_and_signs_are_torchvisions(space):
         assert stats.binomtest(negative, possible).pvalue > LIKELY if name in SIGNED else negative == 0
 
 
+def test_pairs_of_auto_augment_are_torchvisions():
+    """Each with its operation, its probability and its magnitude."""
+    table = magnitudes("randaugment", cases.SIZE, 10)
+    kinds = [[OPERATIONS.index(name) for name, _, _ in pair] for pair in AUTO_AUGMENT]
+    ours = [
+        [(kind, probability, table[kind, step]) for kind, (_, probability, step) in zip(*pair, strict=True)]
+        for pair in zip(kinds, AUTO_AUGMENT, strict=True)
+    ]
+    np.testing.assert_allclose(ours, STORED["autoaugment"], rtol=1e-6, atol=1e-6)
+    drawn = call(draw_pairs, KEY, batch=25_000, size=cases.SIZE)
+    for turn, (operations, amounts) in enumerate(drawn):
+        pairs = STORED["autoaugment"][:, turn]
+        shares = np.bincount(pairs[:, 0].astype(int), pairs[:, 1] / 25, minlength=14)
+        shares[0] += 1 - shares.sum()
+        counts = np.bincount(operations, minlength=14)
+        assert stats.chisquare(counts[shares > 0], 25_000 * shares[shares > 0]).pvalue > LIKELY
+        assert counts[shares == 0].sum() == 0
+        for kind in np.flatnonzero(shares[1:]) + 1:
+            found = np.asarray(amounts)[operations == kind]
+            possible = set(np.abs(pairs[(pairs[:, 0] == kind) & (pairs[:, 1] > 0), 2]).round(5))
+            assert set(np.abs(found).round(5)) == possible
+            if OPERATIONS[kind] in SIGNED:
+                assert stats.binomtest(int((found < 0).sum()), int((found != 0).sum())).pvalue > LIKELY
+
+
+def test_auto_augment_applies_its_pairs_in_turn(monkeypatch):
+    """A pair that always halves the levels, then inverts."""
+    monkeypatch.setattr(policies, "AUTO_AUGMENT", ((("posterize", 1.0, 9), ("solarize", 1.0, 9)),))
+    images = jnp.asarray(np.random.RandomState(0).rand(2, 8, 9, 3), jnp.float32)
+    expected = 1 - augment.posterize(images, jnp.full(2, 4))
+    np.testing.assert_allclose(call(augment.auto_augment, KEY, images), expected, atol=1e-6)
+
+
 def test_rand_augment_has_one_magnitude():
     """The levels that are left tell the bits that posterize keeps; solarize inverts from the threshold."""
     ramp = jnp.tile(jnp.arange(256.0)[:, None, None] / 255, (2000, 1, 1, 1))
@@ -302,7 +337,7 @@ TWO = jnp.ones(2)
         ("takes images", lambda: augment.random_pca_color_shift(KEY, IMAGES[..., :1])),
         ("must have the shape", lambda: augment.random_horizontal_flip(KEY, IMAGES[0])),
         ("at least one pixel", lambda: augment.random_horizontal_flip(KEY, IMAGES[:, :0])),
-        ("unknown augmentation 'autoaugment'; there are crop-flip", lambda: augment.recipe("autoaugment", 8)),
+        ("unknown augmentation 'augmix'; there are crop-flip", lambda: augment.recipe("augmix", 8)),
     ],
 )
 def test_what_cannot_be_is_refused(message, attempt):

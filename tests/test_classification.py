@@ -1,6 +1,7 @@
 """What a classifier is trained on: losses by hand, images changed as the options say."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import get_args, get_type_hints
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from scipy.special import rel_entr
+from scipy.stats import binomtest
 
 import jaxvision as jv
 from jaxvision.augment import RECIPES, cutmix, mixup
@@ -166,6 +168,57 @@ def test_larger_images_are_cut_to_what_the_model_sees(augment):
     params = abstract_variables(model)["params"]
     (loss, count), _ = jax.eval_shape(loss_fn, params, {}, batch, jax.random.key(0), 0)
     assert loss.shape == count.shape == ()
+
+
+def seen(config, images):
+    """The images that a model is given in a step of training."""
+    found = []
+
+    def apply(variables, images, **options):
+        found.append(np.asarray(images))
+        return jnp.zeros((len(images), 3)), {}
+
+    model = SimpleNamespace(num_classes=3, auxiliary_weight=0, apply=apply)
+    loss_fn = make_loss_fn(model, Preprocessing((0.2, 0.4, 0.6), (0.5, 0.25, 0.5), config.image_size), config)
+    loss_fn({}, {}, {"image": jnp.asarray(images), "label": jnp.zeros(len(images), int)}, jax.random.key(0), 0)
+    return found[0]
+
+
+def test_boxes_erased_are_0_to_the_model():
+    """As where torchvision erases after it has normalised, and before it mixes: a mixture of 0 with white is none."""
+    white = np.full((600, 16, 16, 3), 255, np.uint8)
+    found = seen(Config(image_size=16, augment="none", random_erase=0.3), white)
+    np.testing.assert_allclose(np.unique(found.reshape(-1, 3), axis=0), [[0, 0, 0], [1.6, 2.4, 0.8]], atol=1e-6)
+    erased = (found == found[..., :1].min()).all(-1).sum((1, 2))
+    assert binomtest(int((erased > 0).sum()), 600, 0.3).pvalue > 1e-3
+    mixtures = seen(Config(image_size=16, augment="none", random_erase=0.3, mixup=1.0), white)
+    assert len(np.unique(mixtures.round(3))) > 100
+
+
+def test_training_may_see_smaller_images():
+    images = np.zeros((4, 32, 32, 3), np.uint8)
+    assert seen(Config(train_size=24), images).shape == (4, 24, 24, 3)
+    assert seen(Config(train_size=24, augment="imagenet"), images).shape == (4, 24, 24, 3)
+    assert create_model(Config(model="resnet8", train_size=24), 10, (32, 32, 3)).num_classes == 10
+
+
+@pytest.mark.parametrize("model", ["lenet5", "mlp"])
+def test_a_model_of_one_size_cannot_train_at_another(model):
+    with pytest.raises(ValueError, match=f"--model {model} of --image-size 32 cannot take --train-size 24: "):
+        create_model(Config(model=model, train_size=24), 10, (32, 32, 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resize": 36, "train_size": 40}, "--train-size must be from 1 to --resize 36, got 40"),
+        ({"train_size": 0}, "--train-size must be from 1"),
+        ({"random_erase": 1.5}, "--random-erase must be from 0 to 1, got 1.5"),
+    ],
+)
+def test_what_cannot_be_done_to_images_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**options)
 
 
 @pytest.mark.parametrize("option", ["mixup", "cutmix"])

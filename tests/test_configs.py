@@ -253,7 +253,8 @@ def test_scores_on_cifar_are_of_known_recipes():
     [  # the rate in the middle of an epoch
         ("alexnet_paper", 90, 128, 5e-4, {0: 0.01, 89: 0.01}),  # and divided at plateaus
         ("alexnet", 90, 256, 1e-4, {29: 0.01, 30: 1e-3, 60: 1e-4}),
-        ("vgg16_bn", 90, 256, 1e-4, {29: 0.01, 30: 1e-3, 60: 1e-4}),
+        ("vgg16", 90, 256, 1e-4, {29: 0.01, 30: 1e-3, 60: 1e-4}),
+        ("vgg16_bn", 90, 256, 1e-4, {29: 0.1, 30: 0.01, 60: 1e-3}),
         ("resnet50", 90, 256, 1e-4, {0: 0.1, 29: 0.1, 30: 0.01, 60: 1e-3, 89: 1e-3}),
         ("resnext50_32x4d", 100, 256, 1e-4, {29: 0.1, 30: 0.01, 60: 1e-3, 90: 1e-4}),
         ("mobilenet_v2", 300, 256, 4e-5, {0: 0.045, 1: 0.045 * 0.98, 299: 0.045 * 0.98**299}),
@@ -270,6 +271,72 @@ def test_recipes_for_imagenet_are_the_published_ones(name, epochs, batch_size, d
     schedule = make_schedule(config.optimizer, 100 * epochs)
     for epoch, rate in rates.items():
         assert float(schedule(100 * epoch + 50)) == pytest.approx(rate, rel=1e-4)
+
+
+AUTO, RAND, TRIVIAL = "autoaugment", "randaugment", "trivialaugment"
+
+
+@pytest.mark.parametrize(
+    (
+        "name",
+        "epochs",
+        "batch",
+        "rule",
+        "rate",
+        "warmup",
+        "decay",
+        "smoothing",
+        "mix",
+        "augment",
+        "erase",
+        "clip",
+        "sizes",
+    ),
+    [  # torchvision's references/classification/README.md; sizes: resized, validated, trained
+        ("resnet50.tv2_in1k", 600, 1024, "sgd", 0.5, 5, 2e-5, 0.1, (0.2, 1), TRIVIAL, 0.1, None, (232, 224, 176)),
+        ("shufflenet_v2_x2_0", 600, 1024, "sgd", 0.5, 5, 2e-5, 0.1, (0.2, 1), TRIVIAL, 0.1, None, (232, 224, 176)),
+        ("efficientnet_v2_s", 600, 1024, "sgd", 0.5, 5, 2e-5, 0.1, (0.2, 1), TRIVIAL, 0.1, None, (384, 384, 300)),
+        ("efficientnet_v2_m", 600, 1024, "sgd", 0.5, 5, 2e-5, 0.1, (0.2, 1), TRIVIAL, 0.1, None, (480, 480, 384)),
+        ("convnext_base", 600, 1024, "adamw", 1e-3, 5, 0.05, 0.1, (0.2, 1), TRIVIAL, 0.1, None, (232, 224, 176)),
+        ("vit_b_16", 300, 4096, "adamw", 3e-3, 30, 0.3, 0.11, (0.2, 1), RAND, 0, 1, (256, 224, 224)),
+        ("vit_b_32", 300, 4096, "adamw", 3e-3, 30, 0.3, 0.11, (0.2, 1), AUTO, 0, 1, (256, 224, 224)),
+        ("vit_l_32", 300, 4096, "adamw", 3e-3, 30, 0.3, 0.11, (0.2, 1), RAND, 0, 1, (256, 224, 224)),
+        ("vit_l_16", 600, 1024, "sgd", 0.5, 5, 2e-5, 0.1, (0.2, 1), TRIVIAL, 0.1, 1, (232, 224, 224)),
+        ("swin_s", 300, 1024, "adamw", 1e-3, 20, 0.05, 0.1, (0.8, 1), TRIVIAL, 0.25, 5, (224, 224, 224)),
+        ("swin_v2_t", 300, 1024, "adamw", 1e-3, 20, 0.05, 0.1, (0.8, 1), TRIVIAL, 0.25, 5, (256, 256, 256)),
+    ],
+)
+def test_latest_recipes_for_imagenet_are_the_published_ones(
+    name, epochs, batch, rule, rate, warmup, decay, smoothing, mix, augment, erase, clip, sizes
+):
+    config = imagenet.configure(imagenet.Options(name, data_dir=Path("imagenet")))
+    assert (config.model, config.epochs, config.batch_size) == (name.split(".")[0], epochs, batch)
+    assert (config.optimizer.optimizer, config.optimizer.weight_decay, config.optimizer.clip_norm) == (
+        rule,
+        decay,
+        clip,
+    )
+    assert (config.loss.label_smoothing, config.mixup, config.cutmix) == (smoothing, *mix)
+    assert (config.augment, config.random_erase) == (augment, erase)
+    assert (config.resize, config.image_size, config.train_size or config.image_size) == sizes
+    schedule = make_schedule(config.optimizer, 100 * epochs)
+    half_way = (warmup + epochs) * 50
+    for step, expected in {50 * warmup - 1: rate / 2, 100 * warmup: rate, half_way: rate / 2}.items():
+        assert float(schedule(step)) == pytest.approx(expected, rel=1e-4)
+    assert (1 - config.optimizer.ema) * epochs / batch == pytest.approx(1 - 0.99998)
+    fewer = imagenet.configure(imagenet.Options(name, Path("imagenet"), batch_size=batch // 4, epochs=epochs // 2))
+    assert (1 - fewer.optimizer.ema) * epochs / batch == pytest.approx((1 - 0.99998) / 2)
+
+
+def test_recipe_of_mobilenet_v3_is_the_published_one():
+    config = imagenet.configure(imagenet.Options("mobilenet_v3_small", data_dir=Path("imagenet")))
+    assert (config.epochs, config.batch_size, config.augment, config.random_erase) == (600, 1024, AUTO, 0.2)
+    rule = config.optimizer
+    assert (rule.optimizer, rule.momentum, rule.epsilon, rule.weight_decay) == ("rmsprop", 0.9, 0.0316, 1e-5)
+    assert (rule.ema, config.loss.label_smoothing, config.mixup, config.cutmix) == (None, 0, 0, 0)
+    schedule = make_schedule(rule, 600 * 100)
+    for epoch in (0, 1, 2, 3, 4, 599):  # divided every second
+        assert float(schedule(100 * epoch + 50)) == pytest.approx(0.064 * 0.973 ** (epoch // 2), rel=1e-4)
 
 
 def test_the_rate_of_alexnet_is_divided_by_10_at_plateaus():
@@ -290,6 +357,8 @@ def test_rate_for_imagenet_is_in_proportion_to_the_batch(batch_size):
     assert config.optimizer.learning_rate == pytest.approx(0.1 * batch_size / 256)
     with pytest.raises(ValueError, match="--batch-size must be 1 or more, got 0"):
         imagenet.configure(imagenet.Options("resnet50", data_dir=Path("imagenet"), batch_size=0))
+    with pytest.raises(ValueError, match="--epochs must be 1 or more, got 0"):
+        imagenet.configure(imagenet.Options("vit_b_16", data_dir=Path("imagenet"), epochs=0))
 
 
 def test_the_recipe_for_imagenet_trains_on_folders_laid_out_like_it(tmp_path, monkeypatch):

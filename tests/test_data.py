@@ -60,6 +60,12 @@ def test_a_split_without_images_is_named():
         load_images("digits", None, 8, shares=(0.998, 0.001, 0.001))
 
 
+@pytest.mark.parametrize("name", ["cifar10", "mnist", "folder"])
+def test_a_directory_that_is_not_there_is_named(name, tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"--data-dir {tmp_path / 'nowhere'}: there is no such directory"):
+        load_images(name, tmp_path / "nowhere", 8)
+
+
 def test_preprocessing_centres_and_scales():
     digits = load(None, 8)
     images = Preprocessing(*(tuple(map(float, value)) for value in digits.statistics()), 8)(digits.train.images)

@@ -7,7 +7,7 @@ import sys
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from train.shared.metrics import Criterion, MetricsLog, read_metrics
+from train.shared.metrics import Criterion, MetricsLog, describe_best, read_metrics
 from train.shared.progress import progress
 
 
@@ -31,6 +31,23 @@ def events(directory):
             found.append(Event.FromString(data[12 : 12 + length]))
             data = data[12 + length + 4 :]
     return found
+
+
+@pytest.mark.parametrize(
+    ("scores", "step", "total", "told"),
+    [
+        ([0.1, 0.3, 0.2], 2000, 3000, "2,000 of 3,000"),
+        ([0.3, 0.1, 0.3], 3000, 3000, "3,000 of 3,000, as good as 1,000"),
+        ([0.1, 0.3, 0.3, 0.3], 4000, 9000, "4,000, as good as 2,000; ended after 4,000 of 9,000"),
+        ([0.1, 0.3, 0.2, 0.2], 2000, 9000, "2,000; ended after 4,000 of 9,000"),
+        ([math.nan, math.nan], 2000, 2000, "2,000 of 2,000"),
+    ],
+)
+@pytest.mark.parametrize("lowest", [False, True])
+def test_the_best_step_is_told_with_those_as_good_and_the_end(scores, step, total, told, lowest):
+    records = [{"step": 1000 * n, "val": -x if lowest else x} for n, x in enumerate(scores, start=1)]
+    records.insert(1, {"step": 1500, "train/loss": 1.0})
+    assert describe_best(records, Criterion("val", lowest), step, total) == told
 
 
 def test_records_come_back(tmp_path):

@@ -104,6 +104,31 @@ def test_sgd_with_nesterov_as_torch_documents_it():
     np.testing.assert_allclose(params["kernel"], p, rtol=1e-6)
 
 
+def test_rmsprop_as_torch_documents_it():
+    """With a rate that changes, and an epsilon that counts."""
+    config = OptimizerConfig(
+        optimizer="rmsprop",
+        schedule="step",
+        warmup=0.0,
+        learning_rate=0.1,
+        milestones=(0.5,),
+        epsilon=0.0316,
+        weight_decay=0.01,
+    )
+    optimizer = make_optimizer(config, make_schedule(config, 4))
+    p = np.array([[1.0, -2.0]])
+    params, square, buffer = {"kernel": jnp.array(p)}, np.zeros_like(p), np.zeros_like(p)
+    state = optimizer.init(params)
+    for rate, gradient in zip((0.1, 0.1, 0.01), ([[0.01, 1.0]], [[-0.1, 0.25]], [[0.1, 0.02]]), strict=True):
+        updates, state = optimizer.update({"kernel": jnp.array(gradient)}, state, params)
+        params = optax.apply_updates(params, updates)
+        decayed = np.array(gradient) + 0.01 * p
+        square = 0.9 * square + 0.1 * decayed**2
+        buffer = 0.9 * buffer + decayed / (np.sqrt(square) + 0.0316)
+        p = p - rate * buffer
+    np.testing.assert_allclose(params["kernel"], p, rtol=1e-5)
+
+
 def test_clipping_bounds_the_global_norm():
     config = OptimizerConfig(
         optimizer="sgd",
@@ -131,6 +156,7 @@ def test_mask():
         ("learning_rate", -1.0, "--learning-rate must be 0 or more, got -1.0"),
         ("warmup", 1.0, "--warmup must be a share"),
         ("ema", 1.0, "--ema must be between 0 and 1"),
+        ("epsilon", 0.0, "--epsilon must be above 0, got 0.0"),
         ("accumulate", 0, "--accumulate must be 1 or more"),
     ],
 )

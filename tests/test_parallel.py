@@ -205,6 +205,7 @@ def test_parts_of_words_are_joined_as_the_paper_says():
     assert found.merges == tuple(pairs)
     assert found.tokens == (*SPECIAL, *sorted(set("".join(words))), *("".join(pair) for pair in pairs))
     assert [found.split(word) for word in words] == list(parts.values())
+    assert found.pieces("lower  xlow") == [" lower", " xlow"]
     assert found.split("lower  xlow") == [" low", "er", " ", "x", "l", "ow"]
     numbers = found.encode("Lower now")
     assert numbers[:2] == [found.tokens.index(" "), UNKNOWN]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from train import classification, rate_range
-from train.rate_range import Options, find, smoothed, suggest
+from train.rate_range import Options, find, slopes_of, smoothed, suggest
 from train.shared.optimizer import OptimizerConfig
 from train.shared.run import RunError
 
@@ -27,8 +27,18 @@ def test_the_steepest_fall_and_the_lowest_loss():
     steepest, lowest = suggest(rates, losses)
     assert steepest == pytest.approx(1e-3, rel=0.1)
     assert lowest == pytest.approx((2e-6) ** (1 / 3), rel=0.1)  # where 2e-6 / rate^3 = 1
+    losses[45] -= 0.05  # one easy batch: after it, for one step, the fall is the steepest
+    assert suggest(rates, losses)[0] == pytest.approx(1e-3, rel=0.15)
     with pytest.raises(ValueError, match="nothing was learnt"):
         suggest(rates, rates)
+
+
+def test_slopes_are_those_of_lines_through_what_is_around():
+    rates, losses = np.geomspace(1e-3, 1, 60), np.random.RandomState(0).randn(60)
+    around = slice(20 - 5, 20 + 5 + 1)  # 10 steps of 0.117 are a factor of 3.2
+    expected = np.polyfit(np.log(rates[around]), losses[around], 1)[0]
+    assert slopes_of(rates, losses)[20] == pytest.approx(expected, rel=1e-9)
+    np.testing.assert_allclose(slopes_of(rates[:3], np.log(rates[:3])), 1, rtol=1e-9)
 
 
 @pytest.fixture(scope="module")

@@ -309,3 +309,12 @@ def test_what_cudnn_does_not_do(fields, options, message, monkeypatch):
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     with pytest.raises(ValueError, match=f'implementation="cudnn" {message}'):
         jax.eval_shape(lambda x: layer.init(keys, x, **options, train=True), x)
+
+
+@pytest.mark.parametrize("layer", [GRU(4, reset="before", in_features=3), LSTM(4, learned_state=True, in_features=3)])
+def test_weights_of_pytorch_are_not_those_of_another_function(layer, tmp_path):
+    plain = layer.clone(**({"reset": "after"} if isinstance(layer, GRU) else {"learned_state": False}))
+    jv.save_weights(plain, jv.init(plain, jax.random.key(0)), tmp_path / "torch.safetensors", layout="torch")
+    jv.load_weights(plain, tmp_path / "torch.safetensors")
+    with pytest.raises(WeightsError):
+        jv.load_weights(layer, tmp_path / "torch.safetensors")

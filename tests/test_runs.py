@@ -252,7 +252,7 @@ def classify(monkeypatch, *arguments: object) -> None:
         (["--teacher-share", "2"], "--teacher-share must be from 0 to 1"),
         (["--teacher", "nowhere"], "nowhere holds no complete run"),
         (["--workers", "-1"], "--workers must be 0 or more"),
-        (["--data", "folder", "--data-dir", "nowhere"], "No such file or directory: 'nowhere'"),
+        (["--data", "folder", "--data-dir", "nowhere"], "--data-dir nowhere: there is no such directory"),
     ],
 )
 def test_bad_options_are_named_before_anything_is_written(arguments, message, tmp_path, capsys, monkeypatch):
@@ -266,7 +266,13 @@ def test_a_run_that_stalls_ends_early_and_once(tmp_path, capsys, monkeypatch):
     """Where nothing is learnt, every accuracy is the first one."""
     arguments = [*SHORT, "--learning-rate", "0", "--patience", "2", "--devices", "1", "--run-dir", tmp_path / "run"]
     classify(monkeypatch, *arguments)
-    assert "stopped early, after step 96: --patience 2" in capsys.readouterr().out
+    told = (
+        "stopped early, after step 96: --patience 2 evaluations without a new best\nbest step: 96, as good as 32; ended"
+    )
+    assert told in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 96
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<dt>best step</dt><dd>96, as good as 32; ended after 96 of 128</dd>" in page
     assert [record["step"] for record in records(tmp_path / "run") if "val/accuracy" in record] == [32, 64, 96]
     (tmp_path / "run" / "result.json").unlink()  # as if it had been killed before
     classify(monkeypatch, *arguments)
@@ -288,12 +294,15 @@ def test_the_rate_is_divided_at_plateaus_and_a_run_that_goes_on_knows_it(tmp_pat
 
 def test_a_student_learns_from_a_run(run_dir, tmp_path, monkeypatch):
     """From the teacher alone, which is not told the labels of its own mistakes."""
-    options = ["--teacher", run_dir, "--teacher-share", "1", "--devices", "1"]
+    options = ["--teacher", run_dir, "--teacher-share", "1", "--group-rates", "backbone/c1=0.1", "--devices", "1"]
     classify(monkeypatch, *SHORT, *options, "--run-dir", tmp_path / "student")
     result = json.loads((tmp_path / "student" / "result.json").read_text())
     assert result["test_accuracy"] > 0.8
     logged = records(tmp_path / "student")[-1]
     assert logged["train/loss"] < records(tmp_path / "student")[0]["train/loss"] / 2
+    page = (tmp_path / "student" / "report.html").read_text()
+    assert "<figcaption>Groups of parameters</figcaption>" in page
+    assert "<figcaption>Student and teacher</figcaption>" in page
 
 
 def test_a_teacher_of_other_images_is_refused(run_dir, folder_run, images, monkeypatch, tmp_path):

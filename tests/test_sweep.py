@@ -2,8 +2,11 @@
 
 import dataclasses
 import itertools
+import json
 import math
+import re
 import shlex
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +18,7 @@ from scipy import stats
 from train import classification, sweep
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.run import RunError
-from train.shared.space import Choices, Range, Tpe, draw, expected_best, grid, importance, parse
+from train.shared.space import LEARNING, Choices, Range, Sampler, draw, expected_best, grid, importance, parse
 from train.shared.state import create_state, stack
 from train.shared.step import make_train_step
 
@@ -82,6 +85,7 @@ def test_spaces_that_cannot_be_read_are_named(text, message):
         ({"space": ("seed=1,2",)}, "seed cannot be searched"),
         ({"space": ("epochs=1,2", "epochs=3,4")}, "each once"),
         ({"search": ("grid",), "trials": 7}, "the grid has 8 points, more than --trials 7"),
+        ({"search": ("cmaes",)}, "--search cmaes needs two ranges or more in --space, got learning_rate=1e-4"),
         ({"search": ("grid", "grid")}, "--search must name searches, each once, got grid grid"),
         ({"training": classification.Config(patience=3)}, "--patience ends the run of one classifier"),
         ({"subset": 0.0}, "--subset must be above 0 and at most 1, got 0.0"),
@@ -115,10 +119,16 @@ def test_a_grid_finds_an_optimum_that_lies_on_it_and_random_search_comes_near(tm
     assert sweep.ranked(by("random"))[0]["score"] > -1
 
 
-@pytest.mark.parametrize("kind", ["random", "tpe"])
-def test_a_search_that_was_killed_ends_with_the_table_of_one_that_was_not(kind, tmp_path):
-    if kind == "tpe":
+def needs(kind):
+    if kind != "random":
         pytest.importorskip("optuna")
+    if kind == "cmaes":
+        pytest.importorskip("cmaes")
+
+
+@pytest.mark.parametrize("kind", ["random", "qmc", *LEARNING])
+def test_a_search_that_was_killed_ends_with_the_table_of_one_that_was_not(kind, tmp_path):
+    needs(kind)
     whole = searching(tmp_path / "whole", kind, trials=12, at_once=3)
     expected = sweep.carry_out(whole, whole.dimensions, scored)
     killed, calls = dataclasses.replace(whole, training=classification.Config(run_dir=tmp_path / "killed")), []
@@ -143,21 +153,49 @@ def test_a_search_that_was_killed_ends_with_the_table_of_one_that_was_not(kind, 
     assert (killed.directory / file).read_text() == (whole.directory / file).read_text()
 
 
-def test_tpe_learns_where_the_optimum_is():
-    pytest.importorskip("optuna")
+@pytest.mark.parametrize("kind", LEARNING)
+def test_samplers_learn_where_the_optimum_is(kind):
+    needs(kind)
     space = dict(parse(text, sweep.searchable()) for text in SPACE)
-    ask, tried = Tpe(space, 0), []
+    sampler, scores = Sampler(kind, space, 0), []
     for _ in range(40):
-        point = ask(tried)
-        tried.append((point, quadratic(point)))
-    late, random = [s for _, s in tried[20:]], [quadratic(draw(space, 0, trial)) for trial in range(200)]
-    assert np.median(late) > np.quantile(random, 0.75)
+        scores.append(quadratic(sampler.ask()))
+        sampler.tell(scores[-1])
+    random = [quadratic(draw(space, 0, trial)) for trial in range(200)]
+    assert np.median(scores[20:]) > np.quantile(random, 0.75)
 
 
-def test_without_optuna_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    with pytest.raises(ValueError, match=r'--search tpe needs Optuna: pip install -e "\.\[search\]"'):
-        Tpe({}, 0)
+def test_quasi_random_points_are_sobols():
+    pytest.importorskip("optuna")
+    space = dict(parse(text, sweep.searchable()) for text in SPACE[:2])
+    config = sweep.Config(space=SPACE[:2], trials=17)
+    first, *points = sweep.planned("qmc", space, config)
+    assert space["learning_rate"].low <= first["learning_rate"] <= space["learning_rate"].high  # at random, says Optuna
+    seed = int(np.random.SeedSequence([0, 3]).generate_state(1)[0])
+    shares = stats.qmc.Sobol(2, scramble=True, seed=seed).random(16)
+    expected = [[space[name].at(share) for name, share in zip(sorted(space), row, strict=True)] for row in shares]
+    np.testing.assert_allclose([[point[name] for name in sorted(space)] for point in points], expected, rtol=1e-5)
+    assert sweep.planned("qmc", space, dataclasses.replace(config, trials=5)) == [first, *points[:4]]
+
+
+def test_trials_of_another_version_of_optuna_are_not_gone_on_with(tmp_path):
+    pytest.importorskip("optuna")
+    config = searching(tmp_path / "search", "tpe", trials=3)
+    trials = sweep.carry_out(config, config.dimensions, scored)
+    changed = [trial | {"parameters": trial["parameters"] | {"weight_decay": 0.03}} for trial in trials[:2]]
+    (tmp_path / "search" / "trials.jsonl").write_text("".join(f"{json.dumps(trial)}\n" for trial in changed))
+    with pytest.raises(RunError, match="trial 0 of tpe is not what this version of Optuna draws"):
+        sweep.carry_out(config, config.dimensions, scored)
+
+
+@pytest.mark.parametrize(
+    ("kind", "package", "extras"), [("tpe", "optuna", "search"), ("cmaes", "cmaes", "search,cmaes")]
+)
+def test_without_a_package_the_error_says_what_to_install(kind, package, extras, monkeypatch):
+    pytest.importorskip("optuna")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=re.escape(f'--search {kind} needs {package}: pip install -e ".[{extras}]"')):
+        Sampler(kind, {}, 0)
 
 
 def test_importance_is_the_variance_explained():

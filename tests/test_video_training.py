@@ -1,31 +1,35 @@
 """Training a classifier of videos: the loss, what is measured, and a short run."""
 
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 from scipy.special import log_softmax
 
 import jaxvision as jv
 from jaxvision.rnn.video import VideoClassifier
 from tests.backbone import Backbone
 from tests.reference import video_cases as cases
-from train import video
+from train import predict_video, video
 from train.backbone import BackboneConfig
 from train.data import motions
+from train.data.image_files import ReadingConfig
 from train.data.images import Preprocessing
-from train.data.videos import Clips
+from train.data.videos import Clips, load_videos
 from train.shared import mesh as mesh_module
 from train.shared.feed import ShuffledOrder, resident
 from train.shared.mesh import make_mesh
 from train.shared.metrics import read_metrics
-from train.shared.run import start_run
+from train.shared.run import RunError, start_run
 from train.shared.state import create_state
 from train.shared.step import make_train_step
-from train.video import Config, Evaluator, make_loss_fn, seen
+from train.trained import read_about
+from train.video import Config, Evaluator, create_video_classifier, make_loss_fn, seen
 
 RANDOM = np.random.RandomState(0)
 PREPROCESSING = Preprocessing((0.5,) * 2, (0.3,) * 2, 4)
@@ -95,11 +99,40 @@ def few(monkeypatch):
     monkeypatch.setattr(motions, "SIZES", {"train": 8, "val": 2, "test": 3})
 
 
-def test_a_run_reports(tmp_path, few):
-    result = train(tmp_path)
+def test_a_run_reports_and_is_read_back(tmp_path, few):
+    run_dir = tmp_path / "run"
+    result = train(run_dir)
     assert result["test_accuracy"] in [n / 6 for n in range(7)]
-    assert "What is told after each frame" in (tmp_path / "report.html").read_text()
-    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
+    assert "What is told after each frame" in (run_dir / "report.html").read_text()
+    assert len(read_metrics(run_dir / "metrics.jsonl")) == 3
+    test = load_videos("motions", None, 32, 16, ReadingConfig()).test
+    about = read_about(run_dir)
+    model = create_video_classifier(about["model"])
+    evaluator = Evaluator(model, Preprocessing(**about["preprocessing"]), make_mesh(1), batch_size=2)
+    _, told, _ = evaluator(jv.load_weights(model, run_dir / "weights.safetensors"), test)
+    for name, video_frames in zip("ab", test.frames, strict=False):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        for number, frame in enumerate(video_frames):
+            Image.fromarray(frame[..., 0]).save(tmp_path / "videos" / name / f"{number}.png")
+    (tmp_path / "videos" / "c.mp4").write_bytes(b"no video")
+    classifier = predict_video.Classifier(run_dir)
+    paths = predict_video.find_all([tmp_path / "videos", tmp_path / "videos" / "a"])
+    assert [path.name for path in paths] == ["a", "b", "c.mp4", "a"]
+    results, failures = predict_video.predict(classifier, paths, top_k=2)
+    assert [Path(found["file"]).name for found in results] == ["a", "b", "a"]
+    assert [found["top"][0]["class"] for found in results] == [about["classes"][told[n]] for n in (0, 1, 0)]
+    assert "c.mp4 cannot be read as a video" in failures[0]
+
+
+def test_what_holds_no_videos(tmp_path):
+    with pytest.raises(ValueError, match="nowhere does not exist"):
+        predict_video.find_all([tmp_path / "nowhere"])
+    with pytest.raises(ValueError, match="holds no video files and no folders of frames"):
+        predict_video.find_all([tmp_path])
+    for name in ("result.json", "model.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(RunError, match="holds no classifier of videos"):
+        predict_video.Classifier(tmp_path)
 
 
 @pytest.mark.slow

@@ -1,5 +1,8 @@
 """Test-time augmentation against views and means made by hand."""
 
+import types
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,8 @@ import pytest
 
 import jaxvision as jv
 from train.data.images import Preprocessing, Split
-from train.evaluate import Options
+from train.ensemble_scores import draw_scores
+from train.evaluate import Options, score_views
 from train.shared.evaluator import Evaluator
 from train.shared.mesh import make_mesh
 from train.shared.views import Views, over_views
@@ -60,6 +64,38 @@ def test_evaluator_scores_the_mean_and_without_views_what_it_always_did():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert shifted["loss"] == pytest.approx(-np.log(expected[np.arange(5), split.labels]).mean(), rel=1e-5)
     assert shifted["loss"] != scores["loss"]
+
+
+def test_each_view_is_scored_alone_under_its_name():
+    split = Split(RANDOM.randint(0, 256, (40, 36, 36, 1), dtype=np.uint8), np.arange(40, dtype=np.int32) % 10)
+    apply = lambda weights, images, train: images.reshape(len(images), -1) @ weights
+    model, preprocessing = types.SimpleNamespace(apply=apply), Preprocessing((0.5,), (0.3,), 32)
+    variables = jnp.float32(RANDOM.randn(32 * 32, 10) / 100)
+    experiment = types.SimpleNamespace(
+        model=model, preprocessing=preprocessing, evaluator=types.SimpleNamespace(batch_size=40)
+    )
+    table = score_views(experiment, variables, split, Views(mirror=True, shift=2))
+    places = {"up, left": (0, 0), "up, right": (0, 4), "down, left": (4, 0), "down, right": (4, 4)}
+    crop = lambda top, left: split.images[:, top : top + 32, left : left + 32]
+    expected = {"as it is": crop(2, 2)} | {f"shifted {name}": crop(*place) for name, place in places.items()}
+    expected |= {"mirror image": crop(2, 2)[:, :, ::-1]}
+    expected |= {f"mirror image, shifted {name}": crop(*place)[:, :, ::-1] for name, place in places.items()}
+    assert list(table) == list(expected)
+    for name, images in expected.items():
+        found = np.asarray(jax.nn.softmax(((images / 255 - 0.5) / 0.3).reshape(40, -1) @ variables))
+        assert table[name]["accuracy"] == pytest.approx((found.argmax(1) == split.labels).mean(), abs=1e-6)
+        assert table[name]["loss"] == pytest.approx(-np.log(found[np.arange(40), split.labels]).mean(), rel=1e-5)
+    error, loss = draw_scores(table, "val").axes
+    assert [bar.get_width() for bar in loss.containers[0]] == [scores["loss"] for scores in table.values()]
+    assert error.get_title(loc="left") == "val error (%)"
+
+
+def test_a_picture_is_of_views_and_replaces_none(tmp_path):
+    with pytest.raises(ValueError, match=r"--output p\.png is a picture of --views, which are not given"):
+        Options(tmp_path, output=Path("p.png"))
+    (tmp_path / "p.png").touch()
+    with pytest.raises(ValueError, match=r"p\.png exists: give another --output, or --overwrite"):
+        Options(tmp_path, views=("mirror",), output=tmp_path / "p.png")
 
 
 def test_shift_of_nothing_is_refused(tmp_path):

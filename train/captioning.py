@@ -26,7 +26,7 @@ from train.shared.cider import cider
 from train.shared.config import TrainingConfig
 from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
-from train.shared.metrics import Criterion, read_metrics
+from train.shared.metrics import Criterion, describe_best, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.run import describe_run, exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
@@ -287,7 +287,7 @@ def conclude(config: Config, experiment: Experiment, variables: Any, step: int) 
         summary={
             "test": headline(result),
             "nats per token": f"{result['loss']:.4f}",
-            "best step": f"{step:,} of {config.epochs * experiment.order.steps_per_epoch:,}",
+            "best step": describe_best(records, CRITERION, step, config.epochs * experiment.order.steps_per_epoch),
         },
         config=to_json(config),
         records=records,

@@ -4,7 +4,7 @@ Shapes: B batch, N images, H height, W width, C channels, K classes.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.errors import ScopeParamShapeError
 from matplotlib.figure import Figure
 
 import jaxvision as jv
-from jaxvision.augment import cutmix, mixup, random_affine, random_crop, recipe
+from jaxvision.augment import cutmix, mixup, random_affine, random_crop, random_erasing, recipe
 from train import transfer
+from train.classifier_figures import agreement, draw_groups, draw_teacher, group_changes
 from train.data import load_images
 from train.data.image_files import FileSplit, ReadingConfig
 from train.data.images import ImageSet, Preprocessing, Split, center_crop
@@ -29,8 +31,8 @@ from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.first_layer import first_convolution
 from train.shared.losses import DistillationConfig, LossConfig, distillation, make_loss
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
-from train.shared.metrics import Criterion, read_metrics
-from train.shared.optimizer import make_optimizer, make_schedule
+from train.shared.metrics import Criterion, Record, describe_best, read_metrics
+from train.shared.optimizer import group_factors, make_optimizer, make_schedule
 from train.shared.run import exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
 from train.shared.step import make_train_step
@@ -59,10 +61,17 @@ class Config(TrainingConfig):
     """Height and width of the images that the model sees."""
     resize: int | None = None
     """Shorter side after resizing; a square of the image size is cut out of it. By default the image size."""
+    train_size: int | None = None
+    """Height and width of the images in training, where another than the image size is better
+    (https://arxiv.org/abs/1906.06423)."""
     epochs: int = 100
     evaluate_every: int = 5
-    augment: Literal["affine", "crop-flip", "alexnet", "imagenet", "randaugment", "trivialaugment", "none"] = "affine"
+    augment: Literal[
+        "affine", "crop-flip", "alexnet", "imagenet", "autoaugment", "randaugment", "trivialaugment", "none"
+    ] = "affine"
     """Change of the training images: affine, crop-flip (as for CIFAR), imagenet, that with a policy, or none."""
+    random_erase: float = 0.0
+    """Share of the training images of which a box is erased."""
     mixup: float = 0.0
     """Images are mixed in pairs, with shares from Beta(x, x); 0 for not."""
     cutmix: float = 0.0
@@ -88,6 +97,10 @@ class Config(TrainingConfig):
         self.check_least(0, "mixup", "cutmix")
         if self.resize is not None and self.resize < self.image_size:
             raise ValueError(f"--resize {self.resize} is smaller than --image-size {self.image_size}")
+        if self.train_size is not None and not 1 <= self.train_size <= self.decoded_size:
+            raise ValueError(f"--train-size must be from 1 to --resize {self.decoded_size}, got {self.train_size}")
+        if not 0 <= self.random_erase <= 1:
+            raise ValueError(f"--random-erase must be from 0 to 1, got {self.random_erase}")
         if self.norm_momentum is not None:
             self.check_rates("norm_momentum")
 
@@ -111,15 +124,12 @@ def make_loss_fn(
 
     def loss_fn(params, model_state, batch, rng, step):
         del step
-        augment_key, dropout_key, crop_key, mix_key = jax.random.split(rng, 4)
+        augment_key, dropout_key, crop_key, mix_key, erase_key = jax.random.split(rng, 5)
         images, labels = batch["image"].astype(jnp.float32) / 255, batch["label"]
-        if config.augment == "affine":
-            images = random_affine(augment_key, images, degrees=15, translate=0.08, scale=(0.85, 1.15))
-            images = random_crop(crop_key, images, size=config.image_size)
-        elif config.augment == "none":
-            images = center_crop(images, config.image_size)
-        else:
-            images = recipe(config.augment, config.image_size)(augment_key, images)
+        images = augmented((augment_key, crop_key), images, config)
+        if config.random_erase:  # by what is 0 once normalised, as torchvision does
+            mean = jnp.array(preprocessing.mean)
+            images = random_erasing(erase_key, images, probability=config.random_erase, value=mean)
         images, labels = mixed(mix_key, images, jax.nn.one_hot(labels, model.num_classes), config)
         logits, model_state = model.apply(
             {"params": params, **model_state},
@@ -141,6 +151,17 @@ def make_loss_fn(
         return (loss.sum(), count), (model_state, {"accuracy": correct.sum(dtype=jnp.float32)})
 
     return loss_fn
+
+
+def augmented(keys: tuple[jax.Array, jax.Array], images: jax.Array, config: Config) -> jax.Array:
+    """Changes images [B, H, W, C] as `--augment` says, and cuts them to what the model sees in training."""
+    size = config.train_size or config.image_size
+    if config.augment == "affine":
+        images = random_affine(keys[0], images, degrees=15, translate=0.08, scale=(0.85, 1.15))
+        return random_crop(keys[1], images, size=size)
+    if config.augment == "none":
+        return center_crop(images, size)
+    return recipe(config.augment, size)(keys[0], images)
 
 
 def mixed(key: jax.Array, images: jax.Array, labels: jax.Array, config: Config) -> tuple[jax.Array, jax.Array]:
@@ -176,6 +197,9 @@ class Experiment:
     schedule: optax.Schedule
     advance: Callable
     state: TrainState
+    teacher: TrainedClassifier | None
+    start: Any
+    """The parameters before the first step, where groups of them have rates of their own."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -240,7 +264,8 @@ def build(config: Config, schedule: optax.Schedule | None = None, views: Views |
     else:
         batches = lambda start: data.train.batches(order, start, config.epochs * order.steps_per_epoch)
         advance, state = streaming(train_step, batches, state, mesh, compilation=config.compile)
-    return Experiment(data, model, preprocessing, task.evaluator, order, schedule, advance, state)
+    start = jax.device_get(variables["params"]) if config.optimizer.group_rates else None
+    return Experiment(data, model, preprocessing, task.evaluator, order, schedule, advance, state, task.teacher, start)
 
 
 def create_model(config: Config, num_classes: int, shape: tuple[int, int, int]) -> nn.Module:
@@ -258,10 +283,21 @@ def create_model(config: Config, num_classes: int, shape: tuple[int, int, int]) 
         raise ValueError(f"--model {config.model} cannot take --norm-momentum: {error}") from error
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     try:
-        jax.eval_shape(lambda images: model.init(jax.random.key(0), images, train=False), images)
+        variables = jax.eval_shape(lambda images: model.init(jax.random.key(0), images, train=False), images)
     except (ValueError, TypeError) as error:
         raise ValueError(f"--model {config.model} cannot take --data {config.data}: {error}") from error
+    if config.train_size is not None:
+        _check_train_size(config, model, variables, shape[-1])
     return model
+
+
+def _check_train_size(config: Config, model: nn.Module, variables: Any, channels: int) -> None:
+    images = jax.ShapeDtypeStruct((1, config.train_size, config.train_size, channels), jnp.float32)
+    try:
+        jax.eval_shape(lambda variables, images: model.apply(variables, images, train=False), variables, images)
+    except (ValueError, TypeError, ScopeParamShapeError) as error:
+        message = f"--model {config.model} of --image-size {config.image_size} cannot take --train-size"
+        raise ValueError(f"{message} {config.train_size}: {error}") from error
 
 
 def train(config: Config, experiment: Experiment) -> dict[str, Any]:
@@ -285,8 +321,9 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         criterion=CRITERION,
         label=config.model,
     )
-    steps = config.epochs * experiment.steps_per_epoch
-    return conclude(config, experiment, state.variables, best, {"best step": f"{best:,} of {steps:,}"})
+    records = read_metrics(config.directory / "metrics.jsonl")
+    kept = describe_best(records, CRITERION, best, config.epochs * experiment.steps_per_epoch)
+    return conclude(config, experiment, state.variables, best, {"best step": kept})
 
 
 def conclude(
@@ -332,7 +369,11 @@ def conclude(
         },
         config=to_json(config),
         records=records,
-        figures={**pictures, **draw(experiment, variables, probabilities, labels)},
+        figures={
+            **pictures,
+            **draw_options(config, experiment, variables, records, probabilities, labels),
+            **draw(experiment, variables, probabilities, labels),
+        },
     )
     write_json(directory / "result.json", result)
     return result
@@ -348,6 +389,28 @@ def describe(config: Config, experiment: Experiment | Task) -> dict[str, Any]:
         "classes": experiment.data.classes,
         **dataclasses.asdict(experiment.preprocessing),
     }
+
+
+def draw_options(
+    config: Config,
+    experiment: Experiment,
+    variables: Any,
+    records: Sequence[Record],
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+) -> dict[str, Figure]:  # [N, K], [N]
+    """Draws what rates of groups and a teacher come to, where they are asked for."""
+    drawn, teacher = {}, experiment.teacher
+    if factors := group_factors(config.optimizer):
+        changes = group_changes(experiment.start, variables["params"], factors)
+        drawn["Groups of parameters"] = draw_groups(records, factors, changes)
+    if teacher is not None:
+        mesh = make_mesh(config.devices, config.fsdp)
+        evaluator = Evaluator(teacher.model, teacher.preprocessing, experiment.evaluator.batch_size, mesh)
+        taught, told = (evaluator(teacher.variables, split) for split in (experiment.data.val, experiment.data.test))
+        shares = agreement(probabilities.argmax(-1), told[1].argmax(-1), labels)
+        drawn["Student and teacher"] = draw_teacher(records, taught[0]["accuracy"], shares)
+    return drawn
 
 
 def draw(

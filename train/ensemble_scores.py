@@ -4,6 +4,7 @@ Shapes: M members, N images, K classes.
 """
 
 import itertools
+from collections.abc import Mapping
 
 import matplotlib as mpl
 import numpy as np
@@ -48,7 +49,7 @@ def draw_growth(probabilities: np.ndarray, labels: np.ndarray) -> Figure:  # [M,
         values = [scale * np.array([found[metric] for found in scores[size]]) for size in scores]
         means = [float(found.mean()) for found in values]
         lowest, highest = [found.min() for found in values], [found.max() for found in values]
-        axes.fill_between(list(scores), lowest, highest, color=BLUE, alpha=0.15, linewidth=0)
+        axes.fill_between(list(scores), lowest, highest, color=BLUE, alpha=0.15, linewidth=0, label="its range")
         axes.plot(list(scores), means, color=BLUE, marker="o", label=f"ensemble {means[-1]:.4g}")
         axes.scatter(np.ones_like(values[0]), values[0], color=ORANGE, s=18, zorder=3, label="member")
         axes.axhline(means[0], color=GREY, linestyle=":", linewidth=1, label=f"mean member {means[0]:.4g}")
@@ -59,13 +60,13 @@ def draw_growth(probabilities: np.ndarray, labels: np.ndarray) -> Figure:  # [M,
 
 
 @mpl.rc_context(STYLE)
-def draw_scores(table: dict[str, dict[str, float]]) -> Figure:
-    """Draws accuracy and loss of sets of weights."""
+def draw_scores(table: Mapping[str, Mapping[str, float]], split: str = "test") -> Figure:
+    """Draws error and loss on a split by what was scored, such as sets of weights."""
     figure = Figure((WIDTH, 0.9 + 0.35 * len(table)), layout="constrained")
     for axes, metric, title, scale in zip(
         figure.subplots(1, 2, sharey=True),
         ("accuracy", "loss"),
-        ("test error (%)", "negative log-likelihood on the test split"),
+        (f"{split} error (%)", f"negative log-likelihood on the {split} split"),
         (100, 1),
         strict=True,
     ):

@@ -22,7 +22,7 @@ from train.shared import figures, report
 from train.shared.config import TrainingConfig
 from train.shared.feed import resident
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
-from train.shared.metrics import Criterion, read_metrics
+from train.shared.metrics import Criterion, describe_best, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.run import describe_run, exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
@@ -223,7 +223,7 @@ def conclude(config: Config, experiment: Experiment, params: Any, step: int) -> 
             "bits per character": f"{result['val_bits']:.4f}",
             "perplexity": f"{result['val_perplexity']:.3f}",
             "accuracy": f"{result['val_accuracy']:.2%}",
-            "best step": f"{step:,} of {config.epochs * experiment.order.steps_per_epoch:,}",
+            "best step": describe_best(records, CRITERION, step, config.epochs * experiment.order.steps_per_epoch),
         },
         config=to_json(config),
         records=records,

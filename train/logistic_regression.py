@@ -165,17 +165,18 @@ def seconds(function: Callable, *arguments: object, repeats: int = 5) -> float:
 def draw(records: list[dict[str, float]], picture: np.ndarray) -> Figure:  # [H, W, 3]
     """Draws loss and accuracy over the steps, and the weights as a picture: middle grey is zero."""
     figure = Figure((WIDTH, 3.4), layout="constrained")
-    *curves, last = figure.subplots(1, 3)
+    *curves, weights = figure.subplots(1, 3)
     for axes, metric in zip(curves, ("loss", "accuracy"), strict=True):
         for side, color in (("train", BLUE), ("test", ORANGE)):
             values = [record[f"{side}/{metric}"] for record in records]
-            axes.plot([record["step"] for record in records], values, color=color, label=f"{side} {values[-1]:.3g}")
+            last = f"{values[-1]:.1%}" if metric == "accuracy" else f"{values[-1]:.3f}"
+            axes.plot([record["step"] for record in records], values, color=color, label=f"{side} {last}")
         axes.set(title=metric, xlabel="step")
         axes.legend()
     curves[1].yaxis.set_major_formatter(PercentFormatter(1, 0))
-    last.imshow(0.5 + 0.5 * picture / np.abs(picture).max(), interpolation="nearest")
-    last.set(title="weights, bright for a cat")
-    last.set_axis_off()
+    weights.imshow(0.5 + 0.5 * picture / np.abs(picture).max(), interpolation="nearest")
+    weights.set(title="weights, bright for a cat")
+    weights.set_axis_off()
     return figure
 
 

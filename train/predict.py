@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,10 +86,14 @@ def predict(classifier: Classifier, paths: Iterable[Path], top_k: int) -> tuple[
     while batch := list(itertools.islice(images, BATCH_SIZE)):
         probabilities = classifier(np.stack([image for _, image in batch]))
         for (path, _), row in zip(batch, probabilities, strict=True):
-            best = np.argsort(-row, kind="stable")[:top_k]  # of equals the first, as argmax has it
-            top = [{"class": classifier.classes[i], "probability": float(row[i])} for i in best]
-            results.append({"file": str(path), "top": top})
+            results.append({"file": str(path), "top": likeliest(row, classifier.classes, top_k)})
     return results, failures
+
+
+def likeliest(probabilities: np.ndarray, classes: Sequence[str], top_k: int) -> list[dict[str, Any]]:  # [K]
+    """Returns the likeliest classes, the first first."""
+    best = np.argsort(-probabilities, kind="stable")[:top_k]  # of equals the first, as argmax has it
+    return [{"class": classes[i], "probability": float(probabilities[i])} for i in best]
 
 
 def _read(paths: Iterable[Path], classifier: Classifier, failures: list[str]) -> Iterator[tuple[Path, np.ndarray]]:
@@ -100,8 +104,20 @@ def _read(paths: Iterable[Path], classifier: Classifier, failures: list[str]) ->
             failures.append(str(error))
 
 
+def show(results: list[dict[str, Any]], failures: list[str], *, as_json: bool) -> int:
+    """Prints predictions, and what is wrong with files; returns 1 if something is, or else 0."""
+    if as_json:
+        for result in results:
+            print(json.dumps(result))
+    elif results:
+        Console().print(table(results))
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
 def table(results: list[dict[str, Any]]) -> Table:
-    """Lays predictions out, an image a row, the likeliest class first."""
+    """Lays predictions out, a file a row, the likeliest class first."""
     grid = Table("file", *(f"{rank + 1}." for rank in range(len(results[0]["top"]))))
     for result in results:
         grid.add_row(result["file"], *(f"{top['class']}  {top['probability']:.1%}" for top in result["top"]))
@@ -116,14 +132,7 @@ def main() -> None:
             raise ValueError(f"--top-k must be 1 or more, got {options.top_k}")
         paths = find_files(options.images)
         results, failures = predict(Classifier(options.run_dir), paths, options.top_k)
-    if options.json:
-        for result in results:
-            print(json.dumps(result))
-    elif results:
-        Console().print(table(results))
-    for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
-    sys.exit(1 if failures else 0)
+    sys.exit(show(results, failures, as_json=options.json))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 import tyro
 from matplotlib.figure import Figure
+from scipy.signal import savgol_filter
 
 from train import classification
 from train.shared import report
@@ -24,6 +25,8 @@ from train.shared.step import means
 
 GROWTH = 4.0
 """Times its lowest value that the smoothed loss reaches before the search ends."""
+SPAN = 3.0
+"""Factor of the rate over which the fall of the loss is measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +105,19 @@ def suggest(rates: np.ndarray, losses: np.ndarray) -> tuple[float, float]:  # [N
             f"the loss was lowest at the rate {rates[lowest]:.2g}, one of the first: nothing was learnt; a lower "
             "--lowest may help"
         )
-    slopes = np.gradient(losses, np.log(rates))
+    slopes = slopes_of(rates, losses)
     return float(rates[slopes[: lowest + 1].argmin()]), float(rates[lowest])
+
+
+def slopes_of(rates: np.ndarray, losses: np.ndarray) -> np.ndarray:  # [N], [N] -> [N]
+    """Returns the slope of the loss against the logarithm of the rate.
+
+    It is that of a straight line through the losses around (https://doi.org/10.1021/ac60214a047): from one step to the
+    next, the slope is that of the batches.
+    """
+    step = float(np.log(rates[1] / rates[0]))
+    window = min(2 * round(math.log(SPAN) / step / 2) + 1, 2 * ((len(losses) - 1) // 2) + 1)
+    return savgol_filter(losses, max(window, 3), polyorder=1, deriv=1, delta=step)
 
 
 @mpl.rc_context(STYLE)

@@ -65,7 +65,13 @@ def plain(config: classification.Config) -> classification.Config:
     """Returns a config without what keeps a model from learning a batch by heart."""
     optimizer = dataclasses.replace(config.optimizer, schedule="constant", warmup=0.0, weight_decay=0.0, ema=None)
     return dataclasses.replace(
-        config, augment="none", mixup=0.0, cutmix=0.0, loss=LossConfig(label_smoothing=0.0), optimizer=optimizer
+        config,
+        augment="none",
+        random_erase=0.0,
+        mixup=0.0,
+        cutmix=0.0,
+        loss=LossConfig(label_smoothing=0.0),
+        optimizer=optimizer,
     )
 
 

@@ -41,8 +41,20 @@ from train.shared.losses import DistillationConfig, LossConfig
 from train.shared.mesh import check_batch_size, replicated
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
-from train.shared.run import FREE, exit_on, flatten, to_json, write_json
-from train.shared.space import Choices, Parameters, Space, Tpe, Trial, draw, grid, importance, parse
+from train.shared.run import FREE, RunError, exit_on, flatten, to_json, write_json
+from train.shared.space import (
+    LEARNING,
+    Choices,
+    Parameters,
+    Range,
+    Sampler,
+    Space,
+    Trial,
+    draw,
+    grid,
+    importance,
+    parse,
+)
 from train.shared.state import TrainState, create_state, ema, stack
 from train.shared.step import make_train_step
 from train.shared.training import read_options, run_training
@@ -64,7 +76,7 @@ FIXED = FREE | {
 GROUPS = {"optimizer": OptimizerConfig, "loss": LossConfig, "distillation": DistillationConfig}
 """Groups of options that can be searched, by their names in the config; a rule in a group may have the same name."""
 
-Search = Literal["grid", "random", "tpe"]
+Search = Literal["grid", "random", "qmc", "tpe", "cmaes", "nsgaii"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +86,8 @@ class Config:
     space: tuple[str, ...] = ("learning_rate=1e-4..1e-1:log", "weight_decay=0,1e-2")
     """What is searched: name=low..high, name=low..high:log or name=value,value,..."""
     search: tuple[Search, ...] = ("random",)
-    """How: grid, random, tpe (needs Optuna), or several to compare."""
+    """How: grid, random, or a sampler of Optuna, qmc (Sobol's points, spread evenly), tpe, cmaes (for two ranges or
+    more) or nsgaii; several to compare."""
     trials: int = 20
     """Trials of each search; of a grid, the most."""
     points: int = 4
@@ -106,6 +119,8 @@ class Config:
         for point in grid(self.dimensions, 2):
             if configure(self.training, point).optimizer.schedule == "plateau":
                 raise ValueError("--schedule plateau follows the accuracy of one classifier: trials share their steps")
+        if "cmaes" in self.search and sum(isinstance(d, Range) for d in self.dimensions.values()) < 2:
+            raise ValueError(f"--search cmaes needs two ranges or more in --space, got {' '.join(self.space)}")
         if "grid" in self.search and (size := len(grid(self.dimensions, self.points))) > self.trials:
             raise ValueError(f"--search grid: the grid has {size} points, more than --trials {self.trials}")
 
@@ -287,14 +302,24 @@ def search(
         score: accuracy and loss of points that can be trained at once.
         done: trials of this search that are finished.
         config: how many trials, points and trials at once.
+
+    Raises:
+        RunError: a trial that is finished was drawn by another version of Optuna.
     """
     finished = {trial["number"]: trial for trial in done}
-    if kind == "tpe":
-        ask = Tpe(space, config.training.seed)
-        for number in range(len(finished), config.trials):
-            point = ask([(finished[i]["parameters"], finished[i]["score"]) for i in range(number)])
-            (finished[number],) = _trials(kind, [number], [point], score([point]))
-            yield [finished[number]]
+    if kind in LEARNING:
+        sampler = Sampler(kind, space, config.training.seed)
+        for number in range(config.trials):
+            point = sampler.ask()
+            if number not in finished:
+                (finished[number],) = _trials(kind, [number], [point], score([point]))
+                yield [finished[number]]
+            elif finished[number]["parameters"] != point:
+                raise RunError(
+                    f"{config.directory}: trial {number} of {kind} is not what this version of Optuna draws: go on "
+                    "with that of before, or give another --run-dir"
+                )
+            sampler.tell(finished[number]["score"])
         return
     points = planned(kind, space, config)
     for numbers in batches(points, config.at_once):
@@ -308,6 +333,12 @@ def planned(kind: Search, space: Space, config: Config) -> list[Parameters]:
     """Returns all points of a search that does not learn from its trials."""
     if kind == "grid":
         return grid(space, config.points)
+    if kind == "qmc":
+        sampler, points = Sampler(kind, space, config.training.seed), []
+        for _ in range(config.trials):
+            points.append(sampler.ask())
+            sampler.tell(0.0)  # whatever it is, the next are the same
+        return points
     return [draw(space, config.training.seed, number) for number in range(config.trials)]
 
 
@@ -344,9 +375,10 @@ def build(config: Config) -> Objective:
         ValueError: an option that cannot be; the message names it.
     """
     space, objective = config.dimensions, Objective(config)
-    if "tpe" in config.search:
-        Tpe(space, config.training.seed)
-    known = [planned(kind, space, config) for kind in config.search if kind != "tpe"]
+    for kind in config.search:
+        if kind in LEARNING:
+            Sampler(kind, space, config.training.seed)
+    known = [planned(kind, space, config) for kind in config.search if kind not in LEARNING]
     for point in itertools.chain(grid(space, 2), *known):
         objective.check(configure(config.training, point))
     return objective
@@ -366,7 +398,7 @@ def carry_out(config: Config, space: Space, score: Callable) -> list[Trial]:
     """Runs the searches, and keeps each trial in `trials.jsonl` as it finishes."""
     file = config.directory / "trials.jsonl"
     trials = read_trials(file)
-    sizes = [config.trials if kind == "tpe" else len(planned(kind, space, config)) for kind in config.search]
+    sizes = [config.trials if kind in LEARNING else len(planned(kind, space, config)) for kind in config.search]
     with progress(sum(sizes), "trials", start=len(trials)) as bar:
         for kind in config.search:
             for finished in search(kind, space, score, [t for t in trials if t["search"] == kind], config):
@@ -404,9 +436,9 @@ def conclude(config: Config, trials: list[Trial]) -> dict[str, Any]:
 def importances(space: Space, trials: Sequence[Trial]) -> dict[str, float]:
     """Returns the importance of each hyperparameter (see `importance`).
 
-    Over the trials of grid and random search, if any: those of TPE crowd where scores are high.
+    Over the trials of searches that do not learn, if any: those of others crowd where scores are high.
     """
-    spread = [trial for trial in trials if trial["search"] != "tpe"] or trials
+    spread = [trial for trial in trials if trial["search"] not in LEARNING] or trials
     scores = [trial["score"] for trial in spread]
     return {
         name: importance([t["parameters"][name] for t in spread], scores, isinstance(dimension, Choices))

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from train.shared.figures import BLUE, GREEN, GREY, ORANGE, STYLE, WIDTH
-from train.shared.space import Choices, Space, Trial, expected_best
+from train.shared.space import SAMPLERS, Choices, Space, Trial, expected_best
 
-COLORS = {"grid": ORANGE, "random": BLUE, "tpe": GREEN}
+COLORS = {"grid": ORANGE, "random": BLUE, "qmc": "#56B4E9", "tpe": GREEN, "cmaes": "#CC79A7", "nsgaii": "#E69F00"}
 
 
 @mpl.rc_context(STYLE)
@@ -51,25 +51,26 @@ def draw_trials(space: Space, trials: Sequence[Trial]) -> Figure:
             axes.set_xlim(-0.5, len(choices) - 0.5)
         elif dimension.log:
             axes.set_xscale("log")
+            axes.set_xlim(dimension.low / 1.2, 1.2 * dimension.high)
         axes.set(xlabel=name.replace("_", " "))
     for axes in cells[::columns]:
         axes.set_ylabel("validation accuracy (%)")
-    cells[0].legend()
+    figure.legend(*cells[0].get_legend_handles_labels(), loc="outside right upper")
     return figure
 
 
 @mpl.rc_context(STYLE)
 def draw_searches(trials: Sequence[Trial]) -> Figure:
-    """Draws the best score after so many trials: the expected one in any order, of TPE, which learns, its own."""
-    figure = Figure((WIDTH * 0.65, 3.6), layout="constrained")
+    """Draws the best score after so many trials: of Optuna's samplers, whose order counts, their own, else expected."""
+    figure = Figure((WIDTH * 0.8, 3.6), layout="constrained")
     axes = figure.subplots()
     for kind in dict.fromkeys(trial["search"] for trial in trials):
         found = sorted((trial for trial in trials if trial["search"] == kind), key=lambda trial: trial["number"])
         scores = [100 * trial["score"] for trial in found]
-        best = np.maximum.accumulate(scores) if kind == "tpe" else expected_best(scores)
-        label = f"{kind}, {'as tried' if kind == 'tpe' else 'expected'}: {best[-1]:.2f} of {len(scores)}"
+        best = np.maximum.accumulate(scores) if kind in SAMPLERS else expected_best(scores)
+        label = f"{kind}, {'as tried' if kind in SAMPLERS else 'expected'}: {best[-1]:.2f} of {len(scores)}"
         axes.plot(range(1, len(scores) + 1), best, color=COLORS[kind], marker="o", label=label)
     axes.set(xlabel="trials", ylabel="best validation accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside right upper")
     return figure

@@ -24,7 +24,7 @@ from train.shared.buckets import Buckets
 from train.shared.config import TrainingConfig
 from train.shared.feed import streaming
 from train.shared.mesh import PMAP_AXIS, check_batch_size, make_mesh
-from train.shared.metrics import Criterion, read_metrics
+from train.shared.metrics import Criterion, describe_best, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.run import describe_run, exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
@@ -267,7 +267,8 @@ def conclude(config: Config, experiment: Experiment, params: Any, step: int) -> 
         result[score] = measure(texts, split.translations)
         result[f"{score}_greedy"] = measure(likeliest, split.translations)
     first, measure = next(iter(MEASURES[config.data].items()))
-    by_length = scores_by_length(texts, split.translations, split.lengths, measure)
+    lengths = np.array([len(experiment.corpus.source.pieces(source)) for source, _ in split.texts])
+    by_length = scores_by_length(texts, split.translations, lengths, measure)
     result["by_length"] = {group: {first: value, "pairs": count} for group, (value, count) in by_length.items()}
     jv.save_weights(experiment.model, {"params": params}, directory / "weights.safetensors", overwrite=True)
     records = read_metrics(directory / "metrics.jsonl")
@@ -277,7 +278,7 @@ def conclude(config: Config, experiment: Experiment, params: Any, step: int) -> 
         summary={
             name: headline(result),
             "nats per token": f"{result['loss']:.4f}",
-            "best step": f"{step:,} of {config.epochs * experiment.order.steps_per_epoch:,}",
+            "best step": describe_best(records, CRITERION, step, config.epochs * experiment.order.steps_per_epoch),
         },
         config=to_json(config),
         records=records,

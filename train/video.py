@@ -26,7 +26,7 @@ from train.shared.config import TrainingConfig
 from train.shared.feed import ShuffledOrder, resident, streaming
 from train.shared.losses import cross_entropy
 from train.shared.mesh import PMAP_AXIS, batch_sharding, check_batch_size, make_mesh
-from train.shared.metrics import Criterion, read_metrics
+from train.shared.metrics import Criterion, describe_best, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.run import exit_on, to_json, write_json
 from train.shared.state import TrainState, create_state, ema
@@ -268,7 +268,7 @@ def conclude(config: Config, experiment: Experiment, variables: Any, step: int) 
         title=f"{config.backbone.model}, {config.head}: {config.data}",
         summary={
             "test accuracy": f"{result['test_accuracy']:.2%}",
-            "best step": f"{step:,} of {config.epochs * experiment.order.steps_per_epoch:,}",
+            "best step": describe_best(records, CRITERION, step, config.epochs * experiment.order.steps_per_epoch),
         },
         config=to_json(config),
         records=records,

@@ -20,7 +20,7 @@ from jaxvision.augment.crops import crop, crop_and_resize, random_crop, random_r
 from jaxvision.augment.filters import adjust_sharpness, gaussian_blur, random_gaussian_blur
 from jaxvision.augment.geometry import affine, horizontal_flip, random_affine, random_horizontal_flip
 from jaxvision.augment.mixing import cutmix, cutout, erase, mix, mixup, paste, random_erasing
-from jaxvision.augment.policies import apply_operations, rand_augment, trivial_augment
+from jaxvision.augment.policies import apply_operations, auto_augment, rand_augment, trivial_augment
 from jaxvision.augment.recipes import RECIPES, recipe
 from jaxvision.augment.tone import autocontrast, equalize, posterize, random_solarize, solarize
 
@@ -33,6 +33,7 @@ __all__ = [
     "adjust_sharpness",
     "affine",
     "apply_operations",
+    "auto_augment",
     "autocontrast",
     "color_jitter",
     "crop",

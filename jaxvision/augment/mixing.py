@@ -55,7 +55,7 @@ def random_erasing(
     probability: float = 0.5,
     scale: Interval = (0.02, 0.33),
     ratio: Interval = (0.3, 3.3),
-    value: float | Literal["random"] = 0.0,
+    value: jax.Array | float | Literal["random"] = 0.0,
 ) -> jax.Array:  # [B, H, W, C] -> [B, H, W, C]
     """Erases a random box of images chosen with this probability (`RandomErasing` of torchvision).
 
@@ -67,7 +67,8 @@ def random_erasing(
         probability: that a box is erased.
         scale: areas are drawn from this interval, as shares of the image's.
         ratio: height over width is drawn from this interval, evenly in its logarithm.
-        value: of the erased pixels; "random" for normal noise, which is meant for images already normalised.
+        value: of the erased pixels, or of each of their channels [C]; "random" for normal noise, which is meant for
+            images already normalised.
 
     Raises:
         ValueError: an option that cannot be; the message names it.
@@ -77,7 +78,7 @@ def random_erasing(
     box_key, choice_key, noise_key = jax.random.split(key, 3)
     boxes = draw_erased_boxes(box_key, len(images), images.shape[1:3], scale, ratio)
     boxes = boxes * draw_chosen(choice_key, images, probability)[:, None]
-    return erase(images, boxes, jax.random.normal(noise_key, images.shape) if value == "random" else value)
+    return erase(images, boxes, jax.random.normal(noise_key, images.shape) if isinstance(value, str) else value)
 
 
 def draw_erased_boxes(

@@ -1,4 +1,4 @@
-"""RandAugment and TrivialAugment: for each image one or more operations out of fourteen.
+"""AutoAugment, RandAugment and TrivialAugment: for each image one or more operations out of fourteen.
 
 The operations, their magnitudes and signs are torchvision's. Shapes: B batch, H height, W width, C channels,
 O operations, M steps of the magnitude.
@@ -38,6 +38,33 @@ GEOMETRIC = OPERATIONS[1:6]
 KERNELS = ("geometric", *(name for name in OPERATIONS if name not in GEOMETRIC))
 SIGNED = OPERATIONS[1:10]
 Space = Literal["randaugment", "trivialaugment"]
+AUTO_AUGMENT = (  # two operations in turn, each with its probability and its step, of ten, of RandAugment's magnitudes
+    (("posterize", 0.4, 8), ("rotate", 0.6, 9)),
+    (("solarize", 0.6, 5), ("autocontrast", 0.6, 0)),
+    (("equalize", 0.8, 0), ("equalize", 0.6, 0)),
+    (("posterize", 0.6, 7), ("posterize", 0.6, 6)),
+    (("equalize", 0.4, 0), ("solarize", 0.2, 4)),
+    (("equalize", 0.4, 0), ("rotate", 0.8, 8)),
+    (("solarize", 0.6, 3), ("equalize", 0.6, 0)),
+    (("posterize", 0.8, 5), ("equalize", 1.0, 0)),
+    (("rotate", 0.2, 3), ("solarize", 0.6, 8)),
+    (("equalize", 0.6, 0), ("posterize", 0.4, 6)),
+    (("rotate", 0.8, 8), ("color", 0.4, 0)),
+    (("rotate", 0.4, 9), ("equalize", 0.6, 0)),
+    (("equalize", 0.0, 0), ("equalize", 0.8, 0)),
+    (("solarize", 0.6, 9), ("equalize", 1.0, 0)),  # from 0 on: what the paper calls invert
+    (("color", 0.6, 4), ("contrast", 1.0, 8)),
+    (("rotate", 0.8, 8), ("color", 1.0, 2)),
+    (("color", 0.8, 8), ("solarize", 0.8, 7)),
+    (("sharpness", 0.4, 7), ("solarize", 0.6, 9)),
+    (("shear_x", 0.6, 5), ("equalize", 1.0, 0)),
+    (("color", 0.4, 0), ("equalize", 0.6, 0)),
+    (("equalize", 0.4, 0), ("solarize", 0.2, 4)),
+    (("solarize", 0.6, 5), ("autocontrast", 0.6, 0)),
+    (("solarize", 0.6, 9), ("equalize", 1.0, 0)),
+    (("color", 0.6, 4), ("contrast", 1.0, 8)),
+    (("equalize", 0.8, 0), ("equalize", 0.6, 0)),
+)
 
 
 def magnitudes(space: Space, size: tuple[int, int], steps: int) -> np.ndarray:  # -> [O, M]
@@ -124,6 +151,52 @@ def affine_matrices(
     return jnp.stack([row, column], 1)
 
 
+def auto_augment(
+    key: jax.Array, images: jax.Array, *, interpolation: Interpolation = "nearest"
+) -> jax.Array:  # [B, H, W, C] -> [B, H, W, C]
+    """Applies to each image one of the 25 pairs of operations found for ImageNet (`AutoAugment` of torchvision).
+
+    Cubuk et al., https://arxiv.org/abs/1805.09501, table 9.
+
+    Args:
+        key: of the draw.
+        images: [B, H, W, C], floating, from 0 to 1, grey or RGB.
+        interpolation: "nearest" or "bilinear".
+
+    Raises:
+        ValueError: images neither grey nor RGB, or an unknown interpolation.
+    """
+    check_images(images, colors=True)
+    for operations, magnitude in draw_pairs(key, len(images), images.shape[1:3]):
+        images = apply_operations(images, operations, magnitude, interpolation=interpolation)
+    return images
+
+
+def draw_pairs(key: jax.Array, batch: int, size: tuple[int, int]) -> list[tuple[jax.Array, jax.Array]]:
+    """Draws a pair of AUTO_AUGMENT for each image, and of the two what is applied; the others are the identity.
+
+    Args:
+        key: of the draw.
+        batch: B.
+        size: height and width of the images.
+
+    Returns:
+        Operations [B] and their magnitudes [B], of the first and of the second.
+    """
+    table = magnitudes("randaugment", size, 10)
+    pair_key, *keys = jax.random.split(key, 3)
+    pair = jax.random.randint(pair_key, (batch,), 0, len(AUTO_AUGMENT))
+    drawn = []
+    for each, rows in zip(keys, zip(*AUTO_AUGMENT, strict=True), strict=True):
+        names, probabilities, steps = zip(*rows, strict=True)
+        kinds = np.array([OPERATIONS.index(name) for name in names])
+        choice_key, sign_key = jax.random.split(each)
+        applied = jax.random.bernoulli(choice_key, jnp.array(probabilities)[pair])
+        operations = jnp.where(applied, jnp.asarray(kinds)[pair], OPERATIONS.index("identity"))
+        drawn.append((operations, _signed(sign_key, operations, jnp.asarray(table[kinds, steps])[pair])))
+    return drawn
+
+
 def rand_augment(
     key: jax.Array,
     images: jax.Array,
@@ -190,6 +263,10 @@ def draw_operations(key: jax.Array, batch: int, table: np.ndarray) -> tuple[jax.
     operation_key, step_key, sign_key = jax.random.split(key, 3)
     operations = jax.random.randint(operation_key, (batch,), 0, len(OPERATIONS))
     magnitude = jnp.asarray(table)[operations, jax.random.randint(step_key, (batch,), 0, table.shape[1])]
+    return operations, _signed(sign_key, operations, magnitude)
+
+
+def _signed(key: jax.Array, operations: jax.Array, magnitude: jax.Array) -> jax.Array:  # 2 x [B] -> [B]
     signed = jnp.array([name in SIGNED for name in OPERATIONS])[operations]
-    negative = signed & jax.random.bernoulli(sign_key, 0.5, (batch,))
-    return operations, jnp.where(negative, -magnitude, magnitude)
+    negative = signed & jax.random.bernoulli(key, 0.5, operations.shape)
+    return jnp.where(negative, -magnitude, magnitude)

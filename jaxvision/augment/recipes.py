@@ -11,11 +11,12 @@ from jaxvision.augment.arguments import Size, as_pair
 from jaxvision.augment.color import random_pca_color_shift
 from jaxvision.augment.crops import random_crop, random_resized_crop
 from jaxvision.augment.geometry import random_horizontal_flip
-from jaxvision.augment.policies import rand_augment, trivial_augment
+from jaxvision.augment.policies import auto_augment, rand_augment, trivial_augment
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 
 POLICIES: dict[str, Augmentation] = {
+    "autoaugment": lambda key, images: auto_augment(key, images, interpolation="bilinear"),
     "randaugment": lambda key, images: rand_augment(key, images, interpolation="bilinear"),
     "trivialaugment": lambda key, images: trivial_augment(key, images, interpolation="bilinear"),
 }
@@ -30,7 +31,8 @@ def recipe(name: str, size: Size) -> Augmentation:
     - "alexnet": Krizhevsky et al., https://papers.nips.cc/paper/4824, section 4.1: a crop anywhere in a larger image, a
       horizontal flip, and a shift of the colours along their principal components.
     - "imagenet": a random resized crop (areas from 8 %) and a horizontal flip, as for most networks on ImageNet.
-    - "randaugment", "trivialaugment": the same, then that policy with its published settings, bilinearly.
+    - "autoaugment", "randaugment", "trivialaugment": the same, then that policy with its published settings,
+      bilinearly.
 
     Args:
         name: one of RECIPES.

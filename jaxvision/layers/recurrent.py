@@ -1,11 +1,12 @@
 """Recurrent layers: RNN, LSTM and GRU as PyTorch defines them.
 
-The projections of all inputs are one matrix product before the scan over time (`jaxvision/layers/scan.py`).
+The scan over time is in `jaxvision/layers/scan.py`, the steps in `jaxvision/layers/cells.py`.
 
 Shapes: B batch, T time, D input, H hidden units, G gates, L layers, S directions (1 or 2).
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -37,13 +38,10 @@ class Direction(nn.Module):
     def __call__(self, x: jax.Array, state: State, mask: jax.Array | None) -> tuple[jax.Array, State]:  # [T, B, D]
         """Returns the outputs [T, B, H] and the last state."""
         width, draw = self.scan.cell.num_gates * self.hidden, uniform(self.hidden**-0.5)
-        recurrent = Weights(width, self.hidden, self.dtype, draw, name="hidden")
-        if self.segment is not None:
-            projection = Weights(width, x.shape[-1], self.dtype, draw, name="input")
-            return in_segments(self.scan, self.segment, x, projection(), recurrent(), state, mask)
-        projection = nn.Dense(width, dtype=self.dtype, kernel_init=draw, bias_init=draw, name="input")
-        inputs = jnp.split(projection(x), self.scan.cell.num_gates, -1)
-        return scan_over_time(self.scan, tuple(inputs), *recurrent(), state, mask)
+        sizes = {"input": x.shape[-1], "hidden": self.hidden}
+        weights = [Weights(width, size, self.dtype, draw, name=name)() for name, size in sizes.items()]
+        run = scan_over_time if self.segment is None else partial(in_segments, length=self.segment)
+        return run(self.scan, x=x, projection=weights[0], recurrent=weights[1], state=state, mask=mask)
 
 
 class Matrices(nn.Module):
@@ -273,6 +271,10 @@ class GRU(Recurrent):
     def cell(self) -> Cell:
         """The cell of every layer."""
         return _chosen("reset", self.reset, {"after": GRU_CELL, "before": RESET_FIRST})
+
+    def torch_names(self) -> Mapping[str, Mapping[str, Any]]:
+        """Returns the name map of `torch.nn`, whose GRU resets after the weights alone."""
+        return super().torch_names() if self.reset == "after" else {}
 
 
 def _chosen(field: str, value: str, known: Mapping[str, Cell]) -> Cell:

@@ -1,9 +1,9 @@
 """The one scan over time, of recurrent layers and of decoders.
 
-The gradient of the recurrent weights is one matrix product after the reverse scan: within it each step has the one
+The gradients of weights and inputs are one matrix product each after the reverse scan: within it each step has the one
 product that cannot be put off.
 
-Shapes: B batch, T time, H hidden units, G gates.
+Shapes: B batch, T time, D input, H hidden units, G gates.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxvision.layers.cells import RESET_FIRST, Cell, Gates, State
+
+Matrix = tuple[jax.Array, jax.Array]  # kernel and bias
 
 
 class Scan(NamedTuple):
@@ -33,15 +35,19 @@ class Scan(NamedTuple):
 
 
 def scan_over_time(
-    scan: Scan, inputs: Gates, kernel: jax.Array, bias: jax.Array, state: State, mask: jax.Array | None
+    scan: Scan, x: jax.Array, projection: Matrix, recurrent: Matrix, state: State, mask: jax.Array | None
 ) -> tuple[jax.Array, State]:
     """Runs a cell over time.
 
+    On a CPU each step projects its input by itself, while it is in the cache: on one core of an AMD EPYC, for 32
+    sequences of 128 steps and 256 units, an LSTM so takes 0.6 of the time that it takes after one product for all of
+    them, and its gradient 0.7. Elsewhere that product comes first.
+
     Args:
         scan: the cell and its direction.
-        inputs: the projected inputs, G x [T, B, H].
-        kernel: [H, G H], the recurrent weights.
-        bias: [G H], of the product of state and kernel.
+        x: [T, B, D], inputs.
+        projection: kernel [D, G H] and bias [G H], of the inputs.
+        recurrent: kernel [H, G H] and bias [G H], of the state.
         state: before the first step, each [B, H].
         mask: bool [T, B], where there is a step; elsewhere the state stays as it is. None for everywhere.
 
@@ -49,74 +55,101 @@ def scan_over_time(
         The output of every step, [T, B, H], and the state after the last.
     """
     if scan.cell != RESET_FIRST:
-        return _scan_with_gathered_gradient(scan, inputs, kernel, bias, state, mask)
+        return _scan_with_gathered_gradient(scan, x, projection, recurrent, state, mask)
 
     def body(state, at):
-        new = _where(at[1], scan.cell.step(at[0], kernel, bias, state), state)
+        new = _where(at[1], scan.cell.step(_split(scan.cell, at[0]), *recurrent, state), state)
         return new, new[0]
 
+    inputs = x @ projection[0] + projection[1]
     last, outputs = lax.scan(body, state, (inputs, mask), reverse=scan.reverse, unroll=scan.unroll)
     return outputs, last
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _scan_with_gathered_gradient(
-    scan: Scan, inputs: Gates, kernel: jax.Array, bias: jax.Array, state: State, mask: jax.Array | None
+    scan: Scan, x: jax.Array, projection: Matrix, recurrent: Matrix, state: State, mask: jax.Array | None
 ) -> tuple[jax.Array, State]:
-    """Is `scan_over_time`, whose recurrent weights have their gradient from one product over all steps."""
-
-    def body(state, at):
-        new, _ = _advance(scan.cell, *at, kernel, bias, state)
-        return new, new[0]
-
-    last, outputs = lax.scan(body, state, (inputs, mask), reverse=scan.reverse, unroll=scan.unroll)
+    """Is `scan_over_time`, whose weights have their gradients from one product over all steps each."""
+    outputs, last, _ = _run(scan, False, x, projection, recurrent, state, mask)
     return outputs, last
 
 
-def _advance(cell: Cell, inputs: Gates, mask: jax.Array | None, kernel: jax.Array, bias: jax.Array, state: State):
-    """Returns the state after a step, and the gates: the sum of what inputs and state give, or what the state gives."""
-    gates = tuple(jnp.split(state[0] @ kernel + bias, cell.num_gates, -1))
+def _run(
+    scan: Scan, keeps: bool, x: jax.Array, projection: Matrix, recurrent: Matrix, state: State, mask: jax.Array | None
+) -> tuple[jax.Array, State, Any]:
+    """Returns outputs, the last state, and for the gradient the states (but the output) and the gates of each step."""
+
+    def steps(projects_each: bool, x, projection, recurrent, state, mask):
+        inputs = x if projects_each else x @ projection[0] + projection[1]
+        apart = not (projects_each or scan.cell.is_sum)  # gates of the inputs that are there already
+
+        def body(state, at):
+            gates = _gates(scan.cell, at[0], projection if projects_each else None, recurrent, state[0])
+            new = _where(at[1], scan.cell.step(*map(partial(_split, scan.cell), gates), state), state)
+            return new, (new[0], (state[1:], gates[apart:]) if keeps else None)
+
+        last, (outputs, kept) = lax.scan(body, state, (inputs, mask), reverse=scan.reverse, unroll=scan.unroll)
+        if keeps and apart:
+            kept = kept[0], (inputs, *kept[1])
+        return outputs, last, kept
+
+    each, first = partial(steps, True), partial(steps, False)
+    return lax.platform_dependent(x, projection, recurrent, state, mask, cpu=each, default=first)
+
+
+def _gates(
+    cell: Cell, x: jax.Array, projection: Matrix | None, recurrent: Matrix, output: jax.Array
+) -> tuple[jax.Array, ...]:  # [B, D], or [B, G H] where it is projected; [B, H] -> [B, G H] each
+    """Returns what the input gives and what the last output gives, or the sum of both."""
+    if projection is None:
+        of_state = output @ recurrent[0] + recurrent[1]
+        return (x + of_state,) if cell.is_sum else (x, of_state)
     if cell.is_sum:
-        gates = tuple(of_input + of_state for of_input, of_state in zip(inputs, gates, strict=True))
-    parts = (gates,) if cell.is_sum else (inputs, gates)
-    return _where(mask, cell.step(*parts, state), state), gates
+        kernel = jnp.concatenate([projection[0], recurrent[0]])
+        return (jnp.concatenate([x, output], -1) @ kernel + (projection[1] + recurrent[1]),)
+    return x @ projection[0] + projection[1], output @ recurrent[0] + recurrent[1]
+
+
+def _split(cell: Cell, gates: jax.Array) -> Gates:  # [..., G H] -> G x [..., H]
+    return tuple(jnp.split(gates, cell.num_gates, -1))
 
 
 def _where(mask: jax.Array | None, new: State, old: State) -> State:
     return new if mask is None else tuple(jnp.where(mask[:, None], n, o) for n, o in zip(new, old, strict=True))
 
 
-def _forward(scan: Scan, inputs: Gates, kernel: jax.Array, bias: jax.Array, state: State, mask: jax.Array | None):
-    def body(state, at):
-        new, gates = _advance(scan.cell, *at, kernel, bias, state)
-        return new, (new, gates)
-
-    last, (states, gates) = lax.scan(body, state, (inputs, mask), reverse=scan.reverse, unroll=scan.unroll)
-    return (states[0], last), (None if scan.cell.is_sum else inputs, kernel, state, mask, states, gates)
+def _forward(
+    scan: Scan, x: jax.Array, projection: Matrix, recurrent: Matrix, state: State, mask: jax.Array | None
+) -> tuple[tuple[jax.Array, State], tuple]:
+    outputs, last, (before, gates) = _run(scan, True, x, projection, recurrent, state, mask)
+    return (outputs, last), (x, projection, recurrent, state[0], mask, outputs, before, gates)
 
 
 def _backward(scan: Scan, saved: tuple, cotangents: tuple[jax.Array, State]) -> tuple:
-    inputs, kernel, first, mask, states, gates = saved
-    before = tuple(_shifted(s, f, scan.reverse) for s, f in zip(states, first, strict=True))
-    parts = (gates,) if scan.cell.is_sum else (inputs, gates)
+    x, projection, recurrent, first, mask, outputs, before, gates = saved
+    before = _shifted(outputs, first, scan.reverse), *before
+    split = partial(_split, scan.cell)
 
     def body(d_state, at):
-        parts, before, mask, d_output = at
+        gates, before, mask, d_output = at
         d_state = (d_state[0] + d_output, *d_state[1:])
-        _, pull = jax.vjp(lambda parts, state: _where(mask, scan.cell.step(*parts, state), state), parts, before)
+        step = lambda gates, state: _where(mask, scan.cell.step(*gates, state), state)
+        _, pull = jax.vjp(step, tuple(map(split, gates)), before)
         d_parts, d_before = pull(d_state)
-        return (d_before[0] + jnp.concatenate(d_parts[-1], -1) @ kernel.T, *d_before[1:]), d_parts
+        d_gates = tuple(jnp.concatenate(parts, -1) for parts in d_parts)
+        return (d_before[0] + d_gates[-1] @ recurrent[0].T, *d_before[1:]), d_gates
 
-    at = (parts, before, mask, cotangents[0])
-    d_first, d_parts = lax.scan(body, cotangents[1], at, reverse=not scan.reverse, unroll=scan.unroll)
-    d_gates = jnp.concatenate(d_parts[-1], -1)  # [T, B, G H]
-    d_kernel = jnp.einsum("tbh,tbg->hg", before[0], d_gates)
-    return d_parts[0], d_kernel, d_gates.sum((0, 1)), d_first, None
+    at = (gates, before, mask, cotangents[0])
+    d_first, d_gates = lax.scan(body, cotangents[1], at, reverse=not scan.reverse, unroll=scan.unroll)
+    of_weights = lambda x, d_gates: (jnp.einsum("tbd,tbg->dg", x, d_gates), d_gates.sum((0, 1)))
+    d_projection, d_recurrent = of_weights(x, d_gates[0]), of_weights(before[0], d_gates[-1])
+    return d_gates[0] @ projection[0].T, d_projection, d_recurrent, d_first, None
 
 
-def _shifted(states: jax.Array, first: jax.Array, reverse: bool) -> jax.Array:  # [T, B, H], [B, H] -> [T, B, H]
-    """Returns the state before each step."""
-    parts = [states[1:], first[None]] if reverse else [first[None], states[:-1]]
+def _shifted(outputs: jax.Array, first: jax.Array, reverse: bool) -> jax.Array:  # [T, B, H], [B, H] -> [T, B, H]
+    """Returns the output before each step."""
+    parts = [outputs[1:], first[None]] if reverse else [first[None], outputs[:-1]]
     return jnp.concatenate(parts)
 
 
@@ -127,26 +160,16 @@ def in_segments(
     scan: Scan,
     length: int,
     x: jax.Array,
-    projection: tuple[jax.Array, jax.Array],
-    recurrent: tuple[jax.Array, jax.Array],
+    projection: Matrix,
+    recurrent: Matrix,
     state: State,
     mask: jax.Array | None,
 ) -> tuple[jax.Array, State]:
     """Runs a cell over time as `scan_over_time` does, keeping for the gradient the states between segments alone.
 
-    Within a segment everything is computed again in the backward pass, the projections of its inputs too: of T steps,
-    T / length states and the gates of one segment are held at a time (https://arxiv.org/abs/1604.06174).
-
-    Args:
-        scan: the cell and its direction.
-        length: steps of a segment.
-        x: [T, B, D], inputs.
-        projection: kernel [D, G H] and bias [G H], of the inputs.
-        recurrent: kernel [H, G H] and bias [G H], of the state.
-        state, mask: as of `scan_over_time`.
-
-    Returns:
-        What it returns.
+    Within a segment of `length` steps everything is computed again in the backward pass, the projections of its inputs
+    too: of T steps, T / length states and the gates of one segment are held at a time
+    (https://arxiv.org/abs/1604.06174). Arguments and results are those of `scan_over_time`.
     """
     steps, batch = x.shape[:2]
     missing = -steps % length
@@ -155,9 +178,7 @@ def in_segments(
 
     @jax.checkpoint
     def segment(state, at):
-        x, mask = at
-        inputs = tuple(jnp.split(x @ projection[0] + projection[1], scan.cell.num_gates, -1))
-        outputs, state = scan_over_time(scan, inputs, *recurrent, state, mask)
+        outputs, state = scan_over_time(scan, at[0], projection, recurrent, state, at[1])
         return state, outputs
 
     state, outputs = lax.scan(segment, state, (cut(x), cut(mask)), reverse=scan.reverse)

@@ -103,7 +103,20 @@ def tables() -> dict[str, np.ndarray]:
         assert [*policy._AUGMENTATION_SPACE] == [operation for operation, _ in cases.OPERATIONS]
         made[f"magnitudes {name}"] = np.array(rows, np.float32)
         made[f"signed {name}"] = np.array(signs)
-    return made
+    return {**made, "autoaugment": pairs()}
+
+
+def pairs() -> np.ndarray:  # [25, 2, 3]
+    """The pairs of AutoAugment: operation, probability, magnitude; inverting is solarizing from 0 on."""
+    names = [name for name, _ in cases.OPERATIONS]
+    policy = v2.AutoAugment()
+    rows = []
+    for name, probability, step in (row for pair in policy._policies for row in pair):
+        values, _ = policy._AUGMENTATION_SPACE[name]
+        magnitudes = values(10, *cases.SIZE)
+        magnitude = 0.0 if magnitudes is None else magnitudes[step].item()
+        rows.append((names.index("Solarize" if name == "Invert" else name), probability, magnitude))
+    return np.array(rows, np.float32).reshape(-1, 2, 3)
 
 
 def draws() -> dict[str, np.ndarray]:

@@ -44,6 +44,8 @@ def load_images(
         raise ValueError(unknown_name("data set", name, sets))
     if image_size < 1:
         raise ValueError(f"--image-size must be 1 or more, got {image_size}")
+    if directory is not None and not directory.is_dir():
+        raise FileNotFoundError(f"--data-dir {directory}: there is no such directory")
     try:
         data = sets[name](directory, image_size)
         return data if shares is None else data.cut(shares)

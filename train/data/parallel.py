@@ -72,11 +72,13 @@ class Vocabulary:
 
     def split(self, text: str) -> list[str]:
         """Returns the tokens of a text, known or not: in a row they are the text, but for spaces in a row."""
+        pieces = self.pieces(text)
+        return self._subwords.split(pieces) if self.merges else pieces
+
+    def pieces(self, text: str) -> list[str]:
+        """Returns the words of a text, whole, or its characters where tokens are these."""
         text = text.lower() if self.lowercase else text
-        if not self.words:
-            return list(text)
-        words = WORD.findall(" " + " ".join(text.split()))
-        return self._subwords.split(words) if self.merges else words
+        return WORD.findall(" " + " ".join(text.split())) if self.words else list(text)
 
     def encode(self, text: str) -> list[int]:
         """Returns the numbers of the tokens of a text, `UNKNOWN` for those that the vocabulary lacks."""

@@ -23,7 +23,8 @@ class TrainingConfig:
     evaluate_every: int = 1
     """Epochs between evaluations on the validation split, each followed by a checkpoint."""
     patience: int | None = None
-    """Evaluations in a row without a new best after which the run ends; None for never."""
+    """Evaluations in a row without a new best after which the run ends; None for never. One as good as the best is no
+    new best, but the latest of them is what is kept."""
     max_nonfinite: int = 10
     """Steps in a row with a loss that is not finite before the run stops; each such step is skipped."""
     devices: int | None = None

@@ -35,6 +35,23 @@ class Criterion(NamedTuple):
         return [self.score(record) for record in records if self.metric in record]
 
 
+def describe_best(records: Sequence[Record], criterion: Criterion, step: int, total: int) -> str:
+    """Says which step is kept: `96 of 128`; `96 of 128, as good as 32`; or `96, as good as 32; ended after 96 of 128`.
+
+    Of evaluations that are equally good the latest is kept, while `--patience` counts from the first of them.
+
+    Args:
+        records: of the whole run.
+        criterion: what the step was chosen by.
+        step: that is kept, of one of the records.
+        total: steps of a run that does not end early.
+    """
+    scores = {record["step"]: criterion.score(record) for record in records if criterion.metric in record}
+    first = min((number for number, score in scores.items() if score == scores[step]), default=step)  # none: it is NaN
+    equal, last = f", as good as {first:,}" if first < step else "", records[-1]["step"]
+    return f"{step:,} of {total:,}{equal}" if last == total else f"{step:,}{equal}; ended after {last:,} of {total:,}"
+
+
 class MetricsLog:
     """Appends records to `metrics.jsonl` and to TensorBoard events in the same directory.
 

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -42,6 +42,8 @@ class OptimizerConfig:
     gradient, the others decouple it."""
     momentum: float = 0.9
     """sgd, lars, rmsprop: momentum."""
+    epsilon: float = 1e-8
+    """rmsprop: added to the root of the mean square."""
     nesterov: bool = False
     """sgd, lars, rmsprop: Nesterov's momentum."""
     group_rates: tuple[str, ...] = ()
@@ -66,6 +68,7 @@ class OptimizerConfig:
             ("milestones", all(0 < m < 1 for m in self.milestones), "shares of the run between 0 and 1"),
             ("plateau", self.plateau >= 1, "1 or more"),
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("epsilon", self.epsilon > 0, "above 0"),
             ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0"),
             ("accumulate", self.accumulate >= 1, "1 or more"),
             ("ema", self.ema is None or 0 < self.ema < 1, "between 0 and 1"),
@@ -171,16 +174,26 @@ def _by_group(config: OptimizerConfig, schedule: optax.Schedule) -> optax.Gradie
 
 
 def _labels(params: Any, factors: dict[str, float]) -> Any:
-    """Returns the tree of the parameters' factors, as text: that of the longest path that each is below."""
-    paths = {"/".join(path) for path in flatten_dict(params)}
+    """Returns the tree of the parameters' factors, as text."""
+    labels = {path: str(factors.get(group, 1.0)) for path, group in group_of(params, factors).items()}
+    return unflatten_dict(labels, sep="/")
+
+
+def group_of(params: Any, factors: Mapping[str, float]) -> dict[str, str]:
+    """Returns the group of each parameter, by path: the longest path of `factors` that it is below; "" for none.
+
+    Raises:
+        ValueError: there is nothing below one of them.
+    """
+    paths = flatten_dict(params, sep="/")
     below = lambda group: [path for path in paths if f"{path}/".startswith(f"{group}/")]
     if strangers := [group for group in factors if not below(group)]:
         tops = ", ".join(sorted({"/".join(path.split("/")[:2]) for path in paths}))
         raise ValueError(f"--group-rates: no parameter is below {', '.join(strangers)}; there are {tops}")
-    chosen = dict.fromkeys(paths, "1.0")
+    chosen = dict.fromkeys(paths, "")
     for group in sorted(factors, key=len):
-        chosen |= dict.fromkeys(below(group), str(factors[group]))
-    return unflatten_dict({tuple(path.split("/")): label for path, label in chosen.items()})
+        chosen |= dict.fromkeys(below(group), group)
+    return chosen
 
 
 def kernels(params: Any) -> Any:
@@ -218,6 +231,12 @@ def _lars(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTr
     )
 
 
+def _rmsprop(schedule: optax.Schedule, momentum: float, nesterov: bool, epsilon: float) -> optax.GradientTransformation:
+    """As PyTorch's with `alpha=0.9`: epsilon outside the root, and the rate applied to the momentum, not within it."""
+    rms = optax.scale_by_rms(decay=0.9, eps=epsilon, eps_in_sqrt=False)
+    return optax.chain(rms, optax.trace(momentum, nesterov), optax.scale_by_learning_rate(schedule))
+
+
 def _muon(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Muon on every kernel, a convolution's as the matrix of its patches; Adam on the rest."""
 
@@ -241,5 +260,5 @@ OPTIMIZERS = {
     "lars": _lars,
     "lion": _decoupled(optax.lion),
     "muon": _muon,
-    "rmsprop": _coupled(optax.rmsprop, "momentum", "nesterov"),
+    "rmsprop": _coupled(_rmsprop, "momentum", "nesterov", "epsilon"),
 }

@@ -6,6 +6,7 @@ Shapes: N trials.
 import dataclasses
 import itertools
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,6 +56,10 @@ class Choices:
     def at(self, share: float) -> Value:
         """Returns the value at a share of the way through them."""
         return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
+
+    def rounded(self, value: Value) -> Value:
+        """Returns the value itself."""
+        return value
 
     def points(self, count: int) -> list[Value]:
         """Returns all of them."""
@@ -125,41 +130,68 @@ def draw(space: Space, seed: int, trial: int) -> Parameters:
     return {name: dimension.at(random.random_sample()) for name, dimension in space.items()}
 
 
-class Tpe:
-    """The tree-structured Parzen estimator of Optuna, https://papers.nips.cc/paper/4443.
+SAMPLERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "tpe": ("TPESampler", {}),
+    "cmaes": ("CmaEsSampler", {"warn_independent_sampling": False}),
+    # With the 50 that Optuna has, a search of as many trials would be random.
+    "nsgaii": ("NSGAIISampler", {"population_size": 10}),
+    "qmc": ("QMCSampler", {"scramble": True, "warn_independent_sampling": False}),
+}
+"""Those of Optuna, and their options."""
+LEARNING = ("tpe", "cmaes", "nsgaii")
+"""Those of which a trial follows from the scores of the trials before."""
 
-    Asked anew for each trial, with all trials before it and a seed of its own: a search that goes on after a kill draws
-    what one that was not killed draws.
+
+class Sampler:
+    """A sampler of Optuna, asked for a trial and told its score in turn.
+
+    The tree-structured Parzen estimator (https://papers.nips.cc/paper/4443), the covariance matrix adaptation evolution
+    strategy (https://arxiv.org/abs/1604.00772), a genetic algorithm (of NSGA-II, https://doi.org/10.1109/4235.996017,
+    what one score leaves) and Sobol's points. All that one draws follows from its seed and the scores before: told the
+    trials of a search that was killed, it goes on with what one that was not killed draws.
     """
 
-    def __init__(self, space: Space, seed: int):
-        """Raises ValueError if Optuna is not there."""
+    def __init__(self, kind: str, space: Space, seed: int):
+        """Makes one of `SAMPLERS`.
+
+        Raises:
+            ValueError: a package that it needs is not there.
+        """
         try:
             import optuna
+
+            if kind == "cmaes":
+                import cmaes  # noqa: F401, which Optuna would miss in the middle of the search
         except ImportError as error:
-            raise ValueError('--search tpe needs Optuna: pip install -e ".[search]"') from error
+            missing = f'--search {kind} needs {error.name}: pip install -e ".[search{",cmaes" * (kind == "cmaes")}]"'
+            raise ValueError(missing) from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._optuna, self._space, self._seed = optuna, space, seed
-        self._distributions = {name: self._distribution(dimension) for name, dimension in space.items()}
+        name, options = SAMPLERS[kind]
+        # Of its own: all of them begin at random, and several in one search would try the same.
+        seed = int(np.random.SeedSequence([seed, list(SAMPLERS).index(kind)]).generate_state(1)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # that of Sobol's points
+            sampler = getattr(optuna.samplers, name)(seed=seed, **options)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._space, kinds = space, optuna.distributions
+        self._distributions = {name: _distribution(dimension, kinds) for name, dimension in space.items()}
 
-    def _distribution(self, dimension: Dimension) -> Any:
-        kinds = self._optuna.distributions
-        if isinstance(dimension, Choices):
-            return kinds.CategoricalDistribution(dimension.values)
-        kind = kinds.IntDistribution if dimension.integer else kinds.FloatDistribution
-        return kind(dimension.low, dimension.high, log=dimension.log)
+    def ask(self) -> Parameters:
+        """Returns what to try next."""
+        self._trial = self._study.ask(self._distributions)
+        values = self._trial.params
+        return {name: dimension.rounded(values[name]) for name, dimension in self._space.items()}
 
-    def __call__(self, tried: Sequence[tuple[Parameters, float]]) -> Parameters:
-        """Returns what to try after trials and their scores, of which higher is better."""
-        seed = int(np.random.SeedSequence([self._seed, len(tried)]).generate_state(1)[0])
-        study = self._optuna.create_study(direction="maximize", sampler=self._optuna.samplers.TPESampler(seed=seed))
-        for parameters, score in tried:
-            study.add_trial(
-                self._optuna.create_trial(params=parameters, distributions=self._distributions, value=score)
-            )
-        asked = study.ask(self._distributions).params
-        ranges = {name: dimension for name, dimension in self._space.items() if isinstance(dimension, Range)}
-        return {name: ranges[name].rounded(value) if name in ranges else value for name, value in asked.items()}
+    def tell(self, score: float) -> None:
+        """Takes the score of what was asked for last; higher is better."""
+        self._study.tell(self._trial, score)
+
+
+def _distribution(dimension: Dimension, kinds: Any) -> Any:
+    if isinstance(dimension, Choices):
+        return kinds.CategoricalDistribution(dimension.values)
+    kind = kinds.IntDistribution if dimension.integer else kinds.FloatDistribution
+    return kind(dimension.low, dimension.high, log=dimension.log)
 
 
 def importance(values: Sequence[Value], scores: Sequence[float], categorical: bool) -> float:

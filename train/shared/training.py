@@ -13,7 +13,7 @@ from train.shared.config import TrainingConfig
 from train.shared.feed import Advance
 from train.shared.loop import fit
 from train.shared.machine import machine
-from train.shared.metrics import Criterion, MetricsLog, read_metrics
+from train.shared.metrics import Criterion, MetricsLog, describe_best, read_metrics
 from train.shared.optimizer import set_scale
 from train.shared.plateau import plateaus, since_best
 from train.shared.progress import progress
@@ -121,10 +121,13 @@ def train_to_best(
             is_stalled=lambda: config.patience is not None and since_best(scores()) >= config.patience,
             after_evaluation=lambda state: set_scale(state, scale()) if on_plateaus else state,
         )
-    if (step := int(state.step.max())) < steps:
-        print(f"stopped early, after step {step}: --patience {config.patience}")
+    if (last := int(state.step.max())) < steps:
+        print(f"stopped early, after step {last}: --patience {config.patience} evaluations without a new best")
+    step = last
     if criterion:
         step, state = checkpoints.restore_best(state)
+    if last < steps:
+        print(f"best step: {describe_best(read_metrics(directory / 'metrics.jsonl'), criterion, step, steps)}")
     checkpoints.close()
     write_json(directory / "machine.json", {**machine(), "from_step": start, "seconds": time.perf_counter() - begun})
     return step, state

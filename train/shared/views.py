@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+WAYS = ("up, left", "up, right", "down, left", "down, right")
+
 
 @dataclasses.dataclass(frozen=True)
 class Views:
@@ -23,6 +25,12 @@ class Views:
 
     mirror: bool = False
     shift: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """What the views are called, in their order."""
+        moved = ["as it is"] + [f"shifted {way}" for way in WAYS] * (self.shift > 0)
+        return moved + ["mirror image", *(f"mirror image, {name}" for name in moved[1:])] * self.mirror
 
     def __call__(self, images: jax.Array) -> list[jax.Array]:  # [B, H, W, C] -> V x [B, H, W, C]
         """Returns the views of images.
