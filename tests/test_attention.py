@@ -9,6 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxvision.layers import attention
+from jaxvision.layers.alignment import Alignment, Memory
 from jaxvision.layers.attention import (
     KeysValues,
     MultiHeadAttention,
@@ -30,6 +31,7 @@ QUERY = RANDOM.randn(2, 5, 3, 4)
 KEY, VALUE = RANDOM.randn(2, 2, 7, 3, 4)
 MASK = RANDOM.rand(2, 3, 5, 7) < 0.6
 MASK[1, 2, 3] = False  # sees nothing
+LAYERS = {"additive": ("key", "query", "score"), "multiplicative": ("key",), "dot": ()}
 
 
 def loop(query, key, value, mask, bias=np.zeros((1, 1, 1, 1))):  # noqa: B008
@@ -321,3 +323,24 @@ def test_attention_that_cannot_be_causal():
     cache = KeysValues(*[jnp.zeros((2, 4, 3, 4))] * 2)
     with pytest.raises(ValueError, match="only causal attention can go on with a sequence"):
         jax.eval_shape(lambda: layer.init(jax.random.key(0), x, cache, 0, train=False, method="extend"))
+
+
+@pytest.mark.parametrize("kind", ["additive", "multiplicative", "dot"])
+def test_a_decoder_that_finds_no_place_gets_nothing_and_leaves_finite_gradients(kind):
+    layer, values, query = Alignment(kind, 4, jnp.float32), jnp.float32(KEY[:, :, 0]), jnp.float32(QUERY[:, :2, 0])
+    params = {name: {"kernel": jnp.float32(RANDOM.randn(4, 1 if name == "score" else 4))} for name in LAYERS[kind]}
+
+    @partial(jax.jit, compiler_options=QUICK)
+    def run(params, values):
+        def weights(params, values):
+            mask = jnp.broadcast_to(jnp.arange(2)[:, None] > 0, (2, 7))
+            memory = Memory(values, layer.apply({"params": params}, values, method="keys"), mask)
+            return layer.apply({"params": params}, query, memory)
+
+        return weights(params, values), jax.grad(lambda *x: (weights(*x) ** 2).sum(), (0, 1))(params, values)
+
+    weights, gradients = run(params, values)
+    np.testing.assert_allclose(weights.sum(-1), [[0, 0], [1, 1]], rtol=1e-5)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    assert not gradients[1][0].any()
+    assert gradients[1][1].any()

@@ -13,6 +13,7 @@ import jaxvision as jv
 from jaxvision.initialize import abstract_variables
 from jaxvision.summary import summarize
 from jaxvision.transformer.swin_attention import CosineWindowAttention, WindowAttention, neighbours
+from jaxvision.weights import WeightsError, from_foreign, to_foreign
 
 RANDOM = np.random.RandomState(0)
 
@@ -68,6 +69,17 @@ def test_scale_of_cosines_ends_at_100():
     gradient = jax.jit(jax.grad(lambda scale: jnp.square(run(scale)).sum()))
     assert gradient(math.log(99)) != 0
     assert gradient(math.log(101)) == 0
+
+
+def test_early_files_of_transformers_hold_indices():
+    model = jv.create_model("swin_t", depths=(2,), num_heads=(2,), width=8, window=2, num_classes=3)
+    variables = jax.tree.map(lambda leaf: np.float32(RANDOM.randn(*leaf.shape)), abstract_variables(model))
+    arrays, index = to_foreign(model, variables, "transformers"), np.arange(16).reshape(4, 4)
+    of_block = "swin.encoder.layers.0.blocks.{}.attention.self.relative_position_index".format
+    early = arrays | {of_block(j): index for j in range(2)}
+    jax.tree.map(np.testing.assert_array_equal, from_foreign(model, early), variables)
+    with pytest.raises(WeightsError, match=r"unused \(1\):\s+" + of_block(2)):
+        from_foreign(model, early | {of_block(2): index})
 
 
 def test_what_the_first_layers_see():

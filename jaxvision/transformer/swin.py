@@ -8,15 +8,13 @@ B batch, H height, W width, P side of a patch in pixels, C channels.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.linen.initializers import Initializer
 from jax import lax
 from jax.typing import DTypeLike
@@ -30,14 +28,8 @@ from jaxvision.layers.regularize import StochasticDepth
 from jaxvision.layers.transformer import Mlp
 from jaxvision.ops.materialize import materializer
 from jaxvision.ops.pooling import spatial_mean
-from jaxvision.transformer.swin_attention import (
-    CosineWindowAttention,
-    WindowAttention,
-    draw_kernel,
-    relative_offsets,
-    relative_position_index,
-)
-from jaxvision.weights.names import Line
+from jaxvision.transformer import swin_names
+from jaxvision.transformer.swin_attention import CosineWindowAttention, WindowAttention, draw_kernel
 
 swin_norm = partial(layer_norm, epsilon=1e-5)
 
@@ -225,62 +217,17 @@ class Swin(nn.Module):
         return spatial_mean(self.norm(feature_map))
 
     def torch_names(self) -> dict[str, dict[str, Any]]:
-        """Names of the layers in torchvision's and timm's files."""
-        return {"torchvision": torchvision_names(self.window, self.version), "timm": timm_names(self.version)}
+        """Names of the layers in the files of torchvision, timm and transformers."""
+        return {
+            "torchvision": swin_names.torchvision(self.window, self.version),
+            "timm": swin_names.timm(self.version),
+            "transformers": swin_names.transformers(self.depths, self.version),
+        }
 
     def example_input(self) -> jax.ShapeDtypeStruct:
         """Returns the shape of one image, whose map is one window in the last stage."""
         size = self.window * self.patch_size * 2 ** (len(self.depths) - 1)
         return jax.ShapeDtypeStruct((1, size, size, self.in_channels), jnp.float32)
-
-
-def torchvision_names(window: int, version: int) -> dict[str, Any]:
-    """Returns the lines for torchvision's files, which hold the index and the offsets too."""
-    attention = "features.{2*i-1}.{j-1}.attn"
-    constants = {f"{attention}.relative_position_index": relative_position_index(window).ravel()}
-    if version == 2:
-        shape = 1, 2 * window - 1, 2 * window - 1, 2
-        constants[f"{attention}.relative_coords_table"] = relative_offsets(window).reshape(shape)
-    return {
-        "patch_embedding": "features.0.0",
-        "patch_norm": "features.0.2",
-        "stage{i}_merging/{layer}": "features.{2*i-2}.{layer}",
-        "stage{i}_block{j}/norm{k}": "features.{2*i-1}.{j-1}.norm{k}",
-        "stage{i}_block{j}/mlp/linear{k}": "features.{2*i-1}.{j-1}.mlp.{3*k-3}",
-        "stage{i}_block{j}/attention/qkv": f"{attention}.qkv",
-        **attention_names(attention, constants),
-        "norm": "norm",
-        "head": "head",
-    }
-
-
-def timm_names(version: int) -> dict[str, Any]:
-    """Returns the lines for timm's files."""
-    attention, qkv = "layers.{i-1}.blocks.{j-1}.attn", "stage{i}_block{j}/attention/qkv"
-    without_keys = Line((f"{attention}.q_bias", f"{attention}.v_bias"), transform="without_bias_of_keys")
-    return {
-        "patch_embedding": "patch_embed.proj",
-        "patch_norm": "patch_embed.norm",
-        "stage{i}_merging/{layer}": "layers.{i-1}.downsample.{layer}",
-        "stage{i}_block{j}/norm{k}": "layers.{i-1}.blocks.{j-1}.norm{k}",
-        "stage{i}_block{j}/mlp/linear{k}": "layers.{i-1}.blocks.{j-1}.mlp.fc{k}",
-        f"{qkv}/kernel": f"{attention}.qkv.weight",
-        f"{qkv}/bias": without_keys if version == 2 else f"{attention}.qkv.bias",
-        **attention_names(attention),
-        "norm": "norm",
-        "head": "head.fc",
-    }
-
-
-def attention_names(foreign: str, constants: Mapping[str, np.ndarray] = MappingProxyType({})) -> dict[str, Any]:
-    """Returns the lines that both layouts and versions share."""
-    ours = "stage{i}_block{j}/attention"
-    return {
-        f"{ours}/projection": f"{foreign}.proj",
-        f"{ours}/position_table": Line(f"{foreign}.relative_position_bias_table", constants=constants),
-        f"{ours}/position_linear{{k}}": f"{foreign}.cpb_mlp.{{2*k-2}}",
-        f"{ours}/log_scale": Line(f"{foreign}.logit_scale", transform="vector_as_map", constants=constants),
-    }
 
 
 _swin = partial(classifier, Swin, head_init=swin_linear)
