@@ -4,12 +4,16 @@ import itertools
 import json
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import attention_length, attention_memory, recurrent, timing
+import jaxvision as jv
+from benchmarks import attention_length, attention_memory, recurrent, sequences, timing
 from benchmarks.throughput import Task, table
 from benchmarks.timing import medians, save
+from jaxvision.layers.pairs import Pairs
 
 LENET = 28**2 * 6 * 25 + 10**2 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10  # multiply-adds, layer by layer
 ROW = {
@@ -143,3 +147,30 @@ def test_recurrent_layers_are_all_measured_unless_told_otherwise(monkeypatch, ca
     with pytest.raises(SystemExit):
         recurrent.main()
     assert "unknown kind GRUS: there are LSTM, GRU, RNN" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sequences.MODELS)
+def test_what_is_written_is_the_likeliest(name):
+    size = sequences.Size(vocabulary=7, width=8, depth=1, heads=2, batch=2, length=5)
+    model, tokens = sequences.our_model(name, size), size.tokens
+    variables = jax.tree.map(lambda leaf: 5 * leaf, jv.init(model, jax.random.key(0)))
+    lengths = np.full(2, 5)
+    written = np.asarray(sequences._write(model, jnp.asarray(tokens), lengths, variables))
+    assert written.shape == (2, 4)
+    before = np.concatenate([np.full((2, 1), sequences.START), written[:, :-1]], 1)
+    if name == "gpt":
+        logits, _ = model.apply(variables, before, train=False)
+    else:
+        logits = model.apply(variables, Pairs(tokens, lengths, before), train=False)
+    np.testing.assert_array_equal(logits.argmax(-1), written)
+
+
+@pytest.mark.slow
+def test_sequence_transformers_are_measured(monkeypatch, tmp_path):
+    sizes = ["--vocabulary", "7", "--width", "8", "--depth", "1", "--heads", "2", "--batch", "2", "--length", "4"]
+    file = tmp_path / "rows.json"
+    monkeypatch.setattr(sys, "argv", ["sequences", *sizes, "--seconds", "0", "--output", f"{file}"])
+    sequences.main()
+    rows = json.loads(file.read_text())["rows"]
+    assert [(row["model"], row["work"]) for row in rows] == list(itertools.product(sequences.MODELS, sequences.WORK))
+    assert all(row["tokens_per_second"]["jaxvision"] > 0 for row in rows)

@@ -1,0 +1,199 @@
+"""Sequence Transformers beside those of Hugging Face's transformers on PyTorch, in the same run.
+
+    python -m benchmarks.sequences --output sequences.json
+
+`gpt` is a language model, beside GPT2LMHeadModel; `marian` a translator, beside MarianMTModel, each of the same size on
+the same random tokens. "infer" gives the logits of whole sequences, "train" is a forward and a backward pass and a step
+of SGD with momentum, and "write" writes a sequence token by token, the likeliest, with keys and values remembered. All
+are warmed up, then timed in turn, round after round; the medians are compared. The ratio is that of our speed to that
+of the faster of PyTorch eager and compiled (which `generate` is not). Shapes: B sequences, T tokens.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxvision as jv
+from benchmarks.timing import Run, medians, save
+from jaxvision.layers.pairs import Pairs
+from jaxvision.ops.decoding import greedy
+from jaxvision.transformer.gpt import GPT
+from jaxvision.transformer.transformer import marian
+from train.shared.machine import machine
+from train.shared.state import create_state
+from train.shared.step import make_train_step
+
+MODELS, WORK = ("gpt", "marian"), ("infer", "train", "write")
+START, NO_END = 1, -1  # a token that is never written, so that all are as long
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """What is measured: of the model, and of its input."""
+
+    vocabulary: int
+    width: int
+    depth: int
+    heads: int
+    batch: int
+    length: int
+
+    @property
+    def tokens(self) -> np.ndarray:  # -> int32 [B, T]
+        """Random tokens."""
+        return np.random.RandomState(0).randint(2, self.vocabulary, (self.batch, self.length), np.int32)
+
+
+def our_model(name: str, size: Size) -> nn.Module:
+    """Returns our model, which drops nothing."""
+    shape = {"dim": size.width, "depth": size.depth, "num_heads": size.heads, "max_length": size.length}
+    if name == "gpt":
+        return GPT(size.vocabulary, **shape, dropout_rate=0.0)
+    return marian(size.vocabulary, size.vocabulary, **shape, hidden=4 * size.width, dropout_rate=0.0)
+
+
+def ours(name: str, work: str, size: Size) -> Run:
+    """Returns our work, compiled."""
+    model, tokens = our_model(name, size), jnp.asarray(size.tokens)
+    variables = jv.init(model, jax.random.key(0))
+    lengths = jnp.full(size.batch, size.length)
+    given = tokens if name == "gpt" else Pairs(tokens, lengths, tokens)
+
+    def logits_of(variables, train):
+        found = model.apply(variables, given, train=train)
+        return found[0] if name == "gpt" else found
+
+    if work == "infer":
+        return _waiting(partial(logits_of, train=False), variables)
+    if work == "write":
+        return _waiting(partial(_write, model, tokens, lengths), variables)
+
+    def loss_fn(params, model_state, batch, rng, step):
+        del rng, step
+        logits = logits_of({"params": params}, True)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch)
+        return (losses.sum(), jnp.float32(losses.size)), (model_state, {})
+
+    optimizer = optax.sgd(1e-3, momentum=0.9)
+    step = jax.jit(make_train_step(loss_fn, optimizer), donate_argnums=0)
+    state = create_state(variables, optimizer, jax.random.key(0))
+
+    def run() -> None:
+        nonlocal state
+        state, metrics = step(state, tokens)
+        jax.block_until_ready((state, metrics))
+
+    return run
+
+
+def _write(model: nn.Module, tokens: jax.Array, lengths: jax.Array, variables: Any) -> jax.Array:  # -> [B, T - 1]
+    options = {"max_length": tokens.shape[1] - 1, "end": NO_END}
+    if isinstance(model, GPT):
+
+        def step(tokens, state):
+            logits, state = model.apply(variables, tokens[:, None], state, train=False)
+            return logits[:, 0], state
+
+        return greedy(step, model.initial_state(len(tokens)), jnp.full(len(tokens), START), **options)
+    memory, state = model.apply(variables, tokens, lengths, train=False, method="encode")
+    step = lambda tokens, state: model.apply(variables, tokens, state, memory, method="step")
+    return greedy(step, state, jnp.full(len(tokens), START), **options)
+
+
+def _waiting(function: Callable, variables: Any) -> Run:
+    compiled = jax.jit(function)
+    return lambda: jax.block_until_ready(compiled(variables))
+
+
+def their_model(name: str, size: Size):
+    """Returns the peer, which drops nothing."""
+    import transformers
+
+    ends = {"pad_token_id": 0, "bos_token_id": START, "eos_token_id": None}
+    if name == "gpt":
+        rates = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        shape = {"n_embd": size.width, "n_layer": size.depth, "n_head": size.heads, "n_positions": size.length}
+        config = transformers.GPT2Config(vocab_size=size.vocabulary, **shape, **rates, **ends)
+        return transformers.GPT2LMHeadModel(config)
+    sizes = {"layers": size.depth, "attention_heads": size.heads, "ffn_dim": 4 * size.width}
+    parts = {f"{part}_{key}": value for part in ("encoder", "decoder") for key, value in sizes.items()}
+    shape = {"d_model": size.width, "max_position_embeddings": size.length, "activation_function": "swish"}
+    shared = {"scale_embedding": True, "decoder_start_token_id": START, "dropout": 0.0, **ends}
+    config = transformers.MarianConfig(vocab_size=size.vocabulary, **parts, **shape, **shared)
+    return transformers.MarianMTModel(config)
+
+
+def theirs(name: str, work: str, size: Size, compiles: bool) -> Run:
+    """Returns the work of the peer."""
+    import torch
+
+    model, tokens = their_model(name, size).train(work == "train"), torch.from_numpy(size.tokens).long()
+    forward = torch.compile(model) if compiles else model
+    given = {"input_ids": tokens} if name == "gpt" else {"input_ids": tokens, "decoder_input_ids": tokens}
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def infer() -> None:
+        with torch.inference_mode():
+            forward(**given, use_cache=False)
+
+    def train() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        logits = forward(**given, use_cache=False).logits
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten()).backward()
+        optimizer.step()
+
+    def write() -> None:
+        begun = torch.full((size.batch, 1), START) if name == "gpt" else tokens
+        with torch.inference_mode():
+            model.generate(begun, max_new_tokens=size.length - 1, do_sample=False, num_beams=1)
+
+    return {"infer": infer, "train": train, "write": write}[work]
+
+
+def measure(name: str, work: str, size: Size, options: argparse.Namespace) -> dict[str, Any]:
+    """Returns a row: tokens per second by contender, and how ours compare."""
+    runs = {"jaxvision": ours(name, work, size)}
+    if options.against == "torch":
+        runs["torch eager"] = theirs(name, work, size, compiles=False)
+        if work != "write":
+            runs["torch compiled"] = theirs(name, work, size, compiles=True)
+    seconds = medians(runs, options.seconds)
+    speeds = {name: float(f"{size.batch * size.length / median:.4g}") for name, median in seconds.items()}
+    row = {"model": name, "work": work, **dataclasses.asdict(size), "tokens_per_second": speeds}
+    others = [speed for name, speed in speeds.items() if name != "jaxvision"]
+    return row | ({"ratio": round(speeds["jaxvision"] / max(others), 2)} if others else {})
+
+
+def main() -> None:
+    """Measures what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], prog="python -m benchmarks.sequences")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--work", nargs="+", choices=WORK, default=WORK)
+    for name, default in dataclasses.asdict(Size(1000, 256, 4, 4, 8, 128)).items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--against", choices=["torch"], help="the peer that does the same work in the same run")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of timing for each contender")
+    parser.add_argument("--output", type=Path, help="a JSON file of this machine, to which the rows are added")
+    options = parser.parse_args()
+    size = Size(*(getattr(options, field.name) for field in dataclasses.fields(Size)))
+    print(machine())
+    for name in options.models:
+        for work in options.work:
+            row = measure(name, work, size, options)
+            speeds = "  ".join(f"{who} {speed:,.0f}" for who, speed in row["tokens_per_second"].items())
+            print(f"{name:7} {work:6} tokens/s: {speeds}   ratio {row.get('ratio', '')}", flush=True)
+            if options.output:
+                save(options.output, [row], ("model", "work", *dataclasses.asdict(size)))
+
+
+if __name__ == "__main__":
+    main()
