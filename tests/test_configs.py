@@ -388,6 +388,7 @@ def test_translations_lose_without_attention_in_sentences_of_every_length():
     scores = json.loads(multi30k.SCORES.read_text())
     attending, blind = scores["additive"], scores["none"]
     assert attending["bleu"] >= 28
+    assert scores["transformer"]["bleu"] >= 33
     groups = [group for group, found in blind["by_length"].items() if found["pairs"] > 10]
     assert groups == ["1–10", "11–20", "21–30"]
     for group in groups:
