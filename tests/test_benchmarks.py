@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from benchmarks.throughput import Task, table
 from benchmarks.timing import medians, save
 from jaxvision.layers.pairs import Pairs
 
+ROOT = Path(__file__).parents[1]
 LENET = 28**2 * 6 * 25 + 10**2 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10  # multiply-adds, layer by layer
 ROW = {
     "model": "lenet5",
@@ -127,9 +130,15 @@ def test_lengths_and_the_powers_they_are_drawn_with():
     assert sorted(crosses) == sorted((row["length"], 9) for row in rows[:-1])
 
 
-def test_what_a_run_takes_is_seen_and_what_needs_too_much_is_not_run():
-    size, _ = attention_length.taken(lambda: np.ones(5 * 10**7, np.uint8).sum())
-    assert 4.9e7 < size < 6e7
+def test_what_a_run_takes_is_seen():
+    """In a process of its own: one that has run tests may have given back as much by then."""
+    run = "np.ones(5 * 10**7, np.uint8).sum()"
+    script = f"import numpy as np; from benchmarks.attention_length import taken; print(taken(lambda: {run})[0])"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert 4.9e7 < int(found.stdout) < 6e7
+
+
+def test_what_needs_too_much_is_not_run():
     row = attention_length.measure("xla", "gradient", 256, most_bytes=1e6)
     assert 2 * 8 * 256**2 * 4e-6 < row["planned_megabytes"] < 8 * 8 * 256**2 * 4e-6  # matrices of scores, of 8 heads
     assert row["seconds"] is row["seen_megabytes"] is None
