@@ -164,8 +164,8 @@ def draw_law(axes: Axes, found: dict[str, Any]) -> None:
         here = [point for point in points if point.characters == characters]
         axes.scatter([p.parameters for p in here], [p.loss for p in here], color=color, s=16, zorder=3)
     low, high = found["prediction_interval"]
-    bar = [[found["prediction"] - low], [high - found["prediction"]]]
-    axes.errorbar([larger.parameters], [found["prediction"]], bar, color=GREY, capsize=4, fmt="none", label="predicted")
+    ends = [larger.parameters], [(low + high) / 2], (high - low) / 2
+    axes.errorbar(*ends, color=GREY, capsize=4, fmt="none", label="predicted")
     axes.scatter([larger.parameters], [larger.loss], color=ORANGE, marker="*", s=70, zorder=4, label="measured")
     axes.set_xscale("log")
 
