@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 State = tuple[jax.Array, ...]  # the output first: (h,), or (h, c) of an LSTM
-Gates = tuple[jax.Array, ...]  # G x [..., B, H]: one array with all of them makes XLA's steps on a CPU twice as slow
+Gates = tuple[jax.Array, ...]  # G x [..., B, H]
 
 
 class Cell(NamedTuple):
