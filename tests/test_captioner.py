@@ -140,9 +140,7 @@ def test_with_beams_enough_the_search_of_the_model_is_exhaustive(conditioning):
         scores = [logs[n, : len(tokens)].sum() / ((5 + len(tokens)) / 6) ** alpha for n, tokens in enumerate(written)]
         for rank, best in enumerate(np.argsort(scores)[::-1][:20]):
             assert tuple(found.tokens[row, rank, : found.lengths[row, rank]].tolist()) == written[best]
-            np.testing.assert_allclose(
-                found.scores[row, rank], scores[best], rtol=1e-4, atol=1e-6
-            )  # rounding of logits
+            np.testing.assert_allclose(found.scores[row, rank], scores[best], rtol=1e-4, atol=1e-6)
 
 
 def test_dropout_is_of_training_alone():

@@ -1,7 +1,7 @@
 """Networks on CIFAR-10: the recipe of each paper, and one short enough for a CPU.
 
     python -m train.configs.cifar10 resnet20 --data-dir cifar10              64,000 steps, for a GPU: none run yet
-    python -m train.configs.cifar10 resnet20 --data-dir cifar10 --short      half an hour on two cores of a CPU
+    python -m train.configs.cifar10 resnet20 --data-dir cifar10 --short      for a CPU: times in cifar10.json
 
 The recipes of the papers, all of batches of 128 and SGD with momentum 0.9, crops after padding by 4 and mirror images
 unless told otherwise:

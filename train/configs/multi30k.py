@@ -9,8 +9,7 @@ DIR holds train.de, train.en, val.de and val.en of https://github.com/multi30k/d
 pairs. Everything is read in lower case. To the GRUs words that the training part has once are unknown; the Transformer
 has parts of words (byte-pair encoding). The state of the epoch with the lowest loss on the validation part is the one
 that is scored there: sacreBLEU with its default tokenizer, of what the beam search wrote, beside the reference as it
-stands, both in lower case. Scores by length, times and machines are in
-`multi30k.json`.
+stands, both in lower case. Scores by length, times and machines are in `multi30k.json`.
 """
 
 import dataclasses
