@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import json
+import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,9 @@ Run = Callable[[], None]
 def medians(runs: dict[str, Run], seconds: float) -> dict[str, float]:
     """Times contenders in turn, for about so long each, and returns the median seconds of a run of each.
 
+    Their order is drawn anew for each round: what one leaves behind, in the caches and in the memory it gives back,
+    costs the next.
+
     Args:
         runs: by name; each does the work once, waits for the result, and is compiled and warm.
         seconds: of timing, for each.
@@ -27,9 +31,11 @@ def medians(runs: dict[str, Run], seconds: float) -> dict[str, float]:
     once = max(min(timed(run) for _ in range(2)) for run in runs.values())
     rounds = int(np.clip(seconds / once, 5, 200))
     times: dict[str, list[float]] = {name: [] for name in runs}
+    order, draw = list(runs), random.Random(0)
     for _ in range(rounds):
-        for name, run in runs.items():
-            times[name].append(timed(run))
+        draw.shuffle(order)
+        for name in order:
+            times[name].append(timed(runs[name]))
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -134,7 +134,7 @@ def test_elsewhere_than_on_a_cpu_inputs_are_projected_before_the_scan(layer, mon
     monkeypatch.setattr(scan_file.lax, "platform_dependent", lambda *operands, cpu, default: default(*operands))
     elsewhere = jax.jit(jax.value_and_grad(lambda *args: function(*args), argnums=(0, 1)))
     jax.tree.map(assert_close, elsewhere(variables, x), of_cpu)
-    whole = f"f64[6,3,{layer.cell.num_gates * 4}]"
+    whole = f"f64[3,6,{layer.cell.num_gates * 4}]"
     assert whole in str(jax.make_jaxpr(function)(variables, x))
 
 
@@ -205,7 +205,7 @@ def test_dropout_is_between_layers_and_in_training_alone():
 
     with nn.intercept_methods(spy):
         dropped, _ = layer.apply(variables, x, train=True, rngs={"dropout": jax.random.key(0)})
-    assert seen == [(3, 2, 4)]
+    assert seen == [(2, 3, 4)]
     kept, _ = layer.apply(variables, x, train=False)
     assert np.abs(dropped - kept).max() > 1e-3
     again, _ = layer.apply(variables, x, train=True, rngs={"dropout": jax.random.key(0)})

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 State = tuple[jax.Array, ...]  # the output first: (h,), or (h, c) of an LSTM
-Gates = tuple[jax.Array, ...]  # G x [..., B, H]
+Gates = tuple[jax.Array, ...]  # [..., B, H] each
 
 
 class Cell(NamedTuple):
@@ -21,15 +21,16 @@ class Cell(NamedTuple):
     Attributes:
         num_gates: G.
         num_states: arrays that a state is made of.
-        step: `(*gates, state) -> state`, elementwise; gates, G arrays [B, H], are what the input gives and what the
-            state gives, or the sum of both. (Of RESET_FIRST alone it holds the products too.)
-        is_sum: whether it is the sum.
+        step: `(gates, state) -> state`, elementwise; gates [B, H] are sums of what the input gives and what the state
+            gives, but for the last: what the input gives them, and then what the state gives them. (That of
+            RESET_FIRST takes other arguments: it holds products too.)
+        num_apart: those last gates.
     """
 
     num_gates: int
     num_states: int
     step: Callable[..., State]
-    is_sum: bool
+    num_apart: int = 0
 
 
 def _rnn_step(activation: Callable, gates: Gates, state: State) -> State:
@@ -42,11 +43,10 @@ def _lstm_step(gates: Gates, state: State) -> State:
     return jax.nn.sigmoid(leave) * jnp.tanh(cell), cell
 
 
-def _gru_step(inputs: Gates, recurrent: Gates, state: State) -> State:
-    (reset, update, candidate), (reset_h, update_h, candidate_h) = inputs, recurrent
-    new = jnp.tanh(candidate + jax.nn.sigmoid(reset + reset_h) * candidate_h)
-    keep = jax.nn.sigmoid(update + update_h)
-    return (new + keep * (state[0] - new),)
+def _gru_step(gates: Gates, state: State) -> State:
+    reset, update, candidate, candidate_h = gates
+    new = jnp.tanh(candidate + jax.nn.sigmoid(reset) * candidate_h)
+    return (new + jax.nn.sigmoid(update) * (state[0] - new),)
 
 
 def _gru_step_resetting_first(
@@ -60,6 +60,6 @@ def _gru_step_resetting_first(
     return (new + update * (state[0] - new),)
 
 
-RELU, TANH = (Cell(1, 1, partial(_rnn_step, activation), True) for activation in (jax.nn.relu, jnp.tanh))
-LSTM_CELL, GRU_CELL = Cell(4, 2, _lstm_step, True), Cell(3, 1, _gru_step, False)
-RESET_FIRST = Cell(3, 1, _gru_step_resetting_first, False)
+RELU, TANH = (Cell(1, 1, partial(_rnn_step, activation)) for activation in (jax.nn.relu, jnp.tanh))
+LSTM_CELL, GRU_CELL = Cell(4, 2, _lstm_step), Cell(3, 1, _gru_step, num_apart=1)
+RESET_FIRST = Cell(3, 1, _gru_step_resetting_first)

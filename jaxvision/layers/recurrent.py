@@ -35,8 +35,8 @@ class Direction(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: jax.Array, state: State, mask: jax.Array | None) -> tuple[jax.Array, State]:  # [T, B, D]
-        """Returns the outputs [T, B, H] and the last state."""
+    def __call__(self, x: jax.Array, state: State, mask: jax.Array | None) -> tuple[jax.Array, State]:  # [B, T, D]
+        """Returns the outputs [B, T, H] and the last state."""
         projection, recurrent = _weights(self.scan.cell.num_gates, self.hidden, x.shape[-1], self.dtype)
         run = scan_over_time if self.segment is None else partial(in_segments, length=self.segment)
         return run(self.scan, x=x, projection=projection, recurrent=recurrent, state=state, mask=mask)
@@ -159,8 +159,8 @@ class Recurrent(nn.Module):
     def _run(
         self, x: jax.Array, state: State, lengths: jax.Array | None, reverse: bool, train: bool
     ) -> tuple[jax.Array, State]:
-        x, last = jnp.swapaxes(x, 0, 1), []
-        mask = None if lengths is None else jnp.arange(len(x))[:, None] < lengths  # [T, B]
+        last = []
+        mask = None if lengths is None else jnp.arange(x.shape[1]) < lengths[:, None]  # [B, T]
         for layer in range(self.num_layers):
             if layer:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -173,7 +173,7 @@ class Recurrent(nn.Module):
                 outputs.append(output if mask is None else jnp.where(mask[..., None], output, 0))
                 last.append(end)
             x = jnp.concatenate(outputs, -1)
-        return jnp.swapaxes(x, 0, 1), tuple(jnp.stack(parts) for parts in zip(*last, strict=True))
+        return x, tuple(jnp.stack(parts) for parts in zip(*last, strict=True))
 
     def _initial(self, batch: int) -> State:
         rows = self.num_layers * (1 + self.bidirectional)

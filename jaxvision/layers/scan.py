@@ -18,6 +18,9 @@ from jax import lax
 from jaxvision.layers.cells import RESET_FIRST, Cell, Gates, State
 
 Matrix = tuple[jax.Array, jax.Array]  # kernel and bias
+CACHED = (
+    2**18
+)  # numbers of a kernel of which a product is as fast as of its columns by parts: 1 MiB, the cache of a core
 
 
 class Scan(NamedTuple):
@@ -45,25 +48,60 @@ def scan_over_time(
 
     Args:
         scan: the cell and its direction.
-        x: [T, B, D], inputs.
+        x: [B, T, D], inputs.
         projection: kernel [D, G H] and bias [G H], of the inputs.
         recurrent: kernel [H, G H] and bias [G H], of the state.
         state: before the first step, each [B, H].
-        mask: bool [T, B], where there is a step; elsewhere the state stays as it is. None for everywhere.
+        mask: bool [B, T], where there is a step; elsewhere the state stays as it is. None for everywhere.
 
     Returns:
-        The output of every step, [T, B, H], and the state after the last.
+        The output of every step, [B, T, H], and the state after the last.
     """
     if scan.cell != RESET_FIRST:
         return _scan_with_gathered_gradient(scan, x, projection, recurrent, state, mask)
 
     def body(state, at):
-        new = _where(at[1], scan.cell.step(_split(scan.cell, at[0]), *recurrent, state), state)
+        gates = jnp.split(at[0], scan.cell.num_gates, -1)
+        new = _where(at[1], scan.cell.step(gates, *recurrent, state), state)
         return new, new[0]
 
     inputs = x @ projection[0] + projection[1]
-    last, outputs = lax.scan(body, state, (inputs, mask), reverse=scan.reverse, unroll=scan.unroll)
-    return outputs, last
+    by_time = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (inputs, mask))
+    last, outputs = lax.scan(body, state, by_time, reverse=scan.reverse, unroll=scan.unroll)
+    return jnp.swapaxes(outputs, 0, 1), last
+
+
+def _along_time(
+    scan: Scan, step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, inputs: Any, *, backward: bool = False
+) -> tuple[Any, Any]:
+    """Is `lax.scan` over axis 1, of arrays [B, T, ...], which it reads and writes where they are.
+
+    (`lax.scan` itself would copy them to have time first, and its outputs back: of an RNN of 128 units that is a third
+    of the time.)
+
+    Args:
+        scan: the direction.
+        step: `(carry, inputs [B, ...]) -> (carry, outputs [B, ...])`.
+        carry: before the first step.
+        inputs: [B, T, ...] each.
+        backward: against the direction.
+
+    Returns:
+        The carry after the last step, and the outputs, [B, T, ...] each.
+    """
+    length = jax.tree.leaves(inputs)[0].shape[1]
+    take = lambda time: jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, time, 1, keepdims=False), inputs)
+    _, like = jax.eval_shape(lambda: step(carry, take(0)))
+    outputs = jax.tree.map(lambda one: jnp.empty((one.shape[0], length, *one.shape[1:]), one.dtype), like)
+
+    def put(carry, time):
+        carry, outputs = carry
+        carry, new = step(carry, take(time))
+        written = partial(lax.dynamic_update_index_in_dim, index=time, axis=1)
+        return (carry, jax.tree.map(written, outputs, new)), None
+
+    reverse = scan.reverse != backward
+    return lax.scan(put, (carry, outputs), jnp.arange(length), reverse=reverse, unroll=scan.unroll)[0]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -81,39 +119,49 @@ def _run(
     """Returns outputs, the last state, and for the gradient the states (but the output) and the gates of each step."""
 
     def steps(projects_each: bool, x, projection, recurrent, state, mask):
-        inputs = x if projects_each else x @ projection[0] + projection[1]
-        apart = not (projects_each or scan.cell.is_sum)  # gates of the inputs that are there already
+        inputs = x if projects_each else _linear(x, projection)
+        gates_of = _gates(scan.cell, projection if projects_each else None, recurrent)
 
-        def body(state, at):
-            gates = _gates(scan.cell, at[0], projection if projects_each else None, recurrent, state[0])
-            new = _where(at[1], scan.cell.step(*map(partial(_split, scan.cell), gates), state), state)
-            return new, (new[0], (state[1:], gates[apart:]) if keeps else None)
+        def step(state, at):
+            gates = gates_of(at[0], state[0])
+            new = _where(at[1], scan.cell.step(gates, state), state)
+            return new, (new[0], (state[1:], gates) if keeps else None)
 
-        last, (outputs, kept) = lax.scan(body, state, (inputs, mask), reverse=scan.reverse, unroll=scan.unroll)
-        if keeps and apart:
-            kept = kept[0], (inputs, *kept[1])
+        last, (outputs, kept) = _along_time(scan, step, state, (inputs, mask))
         return outputs, last, kept
 
     each, first = partial(steps, True), partial(steps, False)
-    on_cpu = first if x.shape[1] == 1 else each
+    on_cpu = first if len(x) == 1 else each
     return lax.platform_dependent(x, projection, recurrent, state, mask, cpu=on_cpu, default=first)
 
 
-def _gates(
-    cell: Cell, x: jax.Array, projection: Matrix | None, recurrent: Matrix, output: jax.Array
-) -> tuple[jax.Array, ...]:  # [B, D], or [B, G H] where it is projected; [B, H] -> [B, G H] each
-    """Returns what the input gives and what the last output gives, or the sum of both."""
-    if projection is None:
-        of_state = output @ recurrent[0] + recurrent[1]
-        return (x + of_state,) if cell.is_sum else (x, of_state)
-    if cell.is_sum:
-        kernel = jnp.concatenate([projection[0], recurrent[0]])
-        return (jnp.concatenate([x, output], -1) @ kernel + (projection[1] + recurrent[1]),)
-    return x @ projection[0] + projection[1], output @ recurrent[0] + recurrent[1]
+def _gates(cell: Cell, projection: Matrix | None, recurrent: Matrix) -> Callable[[jax.Array, jax.Array], Gates]:
+    """Returns `(input, output) -> gates`, of [B, D], or [B, G H] where it is projected, and [B, H]: what steps take."""
+    if projection is not None and not cell.num_apart:
+        kernel, bias = jnp.concatenate([projection[0], recurrent[0]]), projection[1] + recurrent[1]
+        parts = cell.num_gates if kernel.size > CACHED else 1
+        pairs = list(zip(jnp.split(kernel, parts, -1), jnp.split(bias, parts), strict=True))
+
+        def joined(x, output):
+            both = jnp.concatenate([x, output], -1)
+            products = [_linear(both, pair) for pair in pairs]
+            return tuple(gate for product in products for gate in jnp.split(product, cell.num_gates // parts, -1))
+
+        return joined
+
+    def gates(x, output):
+        of_input = x if projection is None else _linear(x, projection)
+        of_state = _linear(output, recurrent)
+        of_input, of_state = (jnp.split(part, cell.num_gates, -1) for part in (of_input, of_state))
+        sums = cell.num_gates - cell.num_apart
+        added = [i + s for i, s in zip(of_input[:sums], of_state[:sums], strict=True)]
+        return *added, *of_input[sums:], *of_state[sums:]
+
+    return gates
 
 
-def _split(cell: Cell, gates: jax.Array) -> Gates:  # [..., G H] -> G x [..., H]
-    return tuple(jnp.split(gates, cell.num_gates, -1))
+def _linear(x: jax.Array, matrix: Matrix) -> jax.Array:  # [..., D] -> [..., G H]
+    return x @ matrix[0] + matrix[1]
 
 
 def _where(mask: jax.Array | None, new: State, old: State) -> State:
@@ -130,28 +178,32 @@ def _forward(
 def _backward(scan: Scan, saved: tuple, cotangents: tuple[jax.Array, State]) -> tuple:
     x, projection, recurrent, first, mask, outputs, before, gates = saved
     before = _shifted(outputs, first, scan.reverse), *before
-    split = partial(_split, scan.cell)
+    num_sums, transposed = scan.cell.num_gates - scan.cell.num_apart, recurrent[0].T
 
-    def body(d_state, at):
+    def step(d_state, at):
         gates, before, mask, d_output = at
         d_state = (d_state[0] + d_output, *d_state[1:])
-        step = lambda gates, state: _where(mask, scan.cell.step(*gates, state), state)
-        _, pull = jax.vjp(step, tuple(map(split, gates)), before)
-        d_parts, d_before = pull(d_state)
-        d_gates = tuple(jnp.concatenate(parts, -1) for parts in d_parts)
-        return (d_before[0] + d_gates[-1] @ recurrent[0].T, *d_before[1:]), d_gates
+        one = lambda gates, state: _where(mask, scan.cell.step(gates, state), state)
+        _, pull = jax.vjp(one, gates, before)
+        d_gates, d_before = pull(d_state)
+        d_sums, d_apart = d_gates[:num_sums], d_gates[num_sums:]
+        of_input, of_state = d_apart[: scan.cell.num_apart], d_apart[scan.cell.num_apart :]
+        d_recurrent = jnp.concatenate([*d_sums, *of_state], -1)
+        return (d_before[0] + d_recurrent @ transposed, *d_before[1:]), (d_recurrent, of_input)
 
     at = (gates, before, mask, cotangents[0])
-    d_first, d_gates = lax.scan(body, cotangents[1], at, reverse=not scan.reverse, unroll=scan.unroll)
-    of_weights = lambda x, d_gates: (jnp.einsum("tbd,tbg->dg", x, d_gates), d_gates.sum((0, 1)))
-    d_projection, d_recurrent = of_weights(x, d_gates[0]), of_weights(before[0], d_gates[-1])
-    return d_gates[0] @ projection[0].T, d_projection, d_recurrent, d_first, None
+    d_first, (d_recurrent, apart) = _along_time(scan, step, cotangents[1], at, backward=True)
+    sums = num_sums * first.shape[-1]
+    d_projected = jnp.concatenate([d_recurrent[..., :sums], *apart], -1) if apart else d_recurrent
+    of_weights = lambda x, d: (jnp.einsum("btd,btg->dg", x, d), d.sum((0, 1)))
+    d_projection, d_recurrent = of_weights(x, d_projected), of_weights(before[0], d_recurrent)
+    return d_projected @ projection[0].T, d_projection, d_recurrent, d_first, None
 
 
-def _shifted(outputs: jax.Array, first: jax.Array, reverse: bool) -> jax.Array:  # [T, B, H], [B, H] -> [T, B, H]
+def _shifted(outputs: jax.Array, first: jax.Array, reverse: bool) -> jax.Array:  # [B, T, H], [B, H] -> [B, T, H]
     """Returns the output before each step."""
-    parts = [outputs[1:], first[None]] if reverse else [first[None], outputs[:-1]]
-    return jnp.concatenate(parts)
+    parts = [outputs[:, 1:], first[:, None]] if reverse else [first[:, None], outputs[:, :-1]]
+    return jnp.concatenate(parts, 1)
 
 
 _scan_with_gathered_gradient.defvjp(_forward, _backward)
@@ -172,10 +224,13 @@ def in_segments(
     too: of T steps, T / length states and the gates of one segment are held at a time
     (https://arxiv.org/abs/1604.06174). Arguments and results are those of `scan_over_time`.
     """
-    steps, batch = x.shape[:2]
+    batch, steps = x.shape[:2]
     missing = -steps % length
-    mask = jnp.ones((steps, batch), bool) if mask is None else mask
-    cut = lambda x: jnp.pad(x, ((0, missing), *[(0, 0)] * (x.ndim - 1))).reshape(-1, length, *x.shape[1:])
+    mask = jnp.ones((batch, steps), bool) if mask is None else mask
+
+    def cut(x: jax.Array) -> jax.Array:  # [B, T, ...] -> [segments, B, length, ...]
+        x = jnp.pad(x, ((0, 0), (0, missing), *[(0, 0)] * (x.ndim - 2)))
+        return jnp.moveaxis(x.reshape(batch, -1, length, *x.shape[2:]), 1, 0)
 
     @jax.checkpoint
     def segment(state, at):
@@ -183,7 +238,7 @@ def in_segments(
         return state, outputs
 
     state, outputs = lax.scan(segment, state, (cut(x), cut(mask)), reverse=scan.reverse)
-    return outputs.reshape(-1, *outputs.shape[2:])[:steps], state
+    return jnp.moveaxis(outputs, 0, 1).reshape(batch, -1, outputs.shape[-1])[:, :steps], state
 
 
 def scan_module(
