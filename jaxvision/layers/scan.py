@@ -92,7 +92,7 @@ def _along_time(
     length = jax.tree.leaves(inputs)[0].shape[1]
     take = lambda time: jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, time, 1, keepdims=False), inputs)
     _, like = jax.eval_shape(lambda: step(carry, take(0)))
-    outputs = jax.tree.map(lambda one: jnp.empty((one.shape[0], length, *one.shape[1:]), one.dtype), like)
+    outputs = jax.tree.map(lambda one: lax.empty((one.shape[0], length, *one.shape[1:]), one.dtype), like)
 
     def put(carry, time):
         carry, outputs = carry
