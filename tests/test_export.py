@@ -30,7 +30,15 @@ def test_forward_pass(name):
 
 @one_of_each_family_at_once
 def test_train_step(name):
-    model = jv.create_model(name, num_classes=7)
+    lower_train_step(jv.create_model(name, num_classes=7))
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch4_32", "swin_tiny_patch2_window4_32"])
+def test_blocks_in_a_loop(name):
+    lower_train_step(jv.create_model(name, num_classes=7, scan=True, remat=True))
+
+
+def lower_train_step(model):
     image = model.example_input()
 
     def loss_fn(params, model_state, batch, rng, step):

@@ -103,8 +103,9 @@ def test_what_is_written_is_the_likeliest_after_what_is_seen(small):
     assert drawn[0][0] != drawn[0][1]
 
 
-def test_training_step_lowers_for_accelerators():
-    model = GPT(5, dim=8, depth=1, num_heads=2, max_length=6, dropout_rate=0.1, dtype=jnp.bfloat16)
+@pytest.mark.parametrize("scan", [False, True])
+def test_training_step_lowers_for_accelerators(scan):
+    model = GPT(5, dim=8, depth=1, num_heads=2, max_length=6, dropout_rate=0.1, scan=scan, dtype=jnp.bfloat16)
     optimizer = make_optimizer(OptimizerConfig(), lambda step: 1e-3)
     state = jax.eval_shape(lambda v: create_state(v, optimizer, jax.random.key(0)), abstract_variables(model))
     step = jax.jit(make_train_step(make_loss_fn(model), optimizer))
