@@ -32,7 +32,8 @@ TRANSFORMER = dataclasses.replace(IMAGENET, epochs=30, evaluate_every=5)  # whic
 SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
 # Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
 IMAGE_SIZES = {"convnet": 39, "alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64, "inception_v3": 75}
-PATCHES = 4  # of Transformers, in each direction
+PATCHES = 2  # of Transformers, in each direction, or as many more as an image of 16x16 pixels has
+EPOCHS = {"vit_l": 10, "vit_h": 10, "swin": 10}  # of the dearest, by the beginning of the name
 LEARNING_RATES = {"alexnet": 1e-4, "nin": 1e-3, "vgg": 1e-4}  # by the beginning of the name
 
 
@@ -43,12 +44,18 @@ def recipe(name: str) -> classification.Config:
     is_transformer = type(model.backbone).__module__.startswith("jaxvision.transformer")
     config = LENET if name in SMALL else TRANSFORMER if is_transformer else CIFAR if size == 32 else IMAGENET
     patch_size = getattr(model.backbone, "patch_size", None)
-    size = PATCHES * patch_size if patch_size else IMAGE_SIZES.get(name, config.image_size)
-    rates = [rate for beginning, rate in LEARNING_RATES.items() if name.startswith(beginning)]
-    optimizer = OptimizerConfig(learning_rate=rates[0]) if rates else config.optimizer
+    size = max(PATCHES * patch_size, 16) if patch_size else IMAGE_SIZES.get(name, config.image_size)
+    rate = _by_beginning(LEARNING_RATES, name)
+    optimizer = OptimizerConfig(learning_rate=rate) if rate else config.optimizer
+    epochs = _by_beginning(EPOCHS, name) or config.epochs
     # The statistics of MNASNet, of which it keeps 0.9997 at each step, would hardly leave their initial values.
     norm_momentum = 0.9 if name.startswith("mnasnet") else None
-    return dataclasses.replace(config, model=name, image_size=size, optimizer=optimizer, norm_momentum=norm_momentum)
+    shape = {"image_size": size, "epochs": epochs}
+    return dataclasses.replace(config, model=name, **shape, optimizer=optimizer, norm_momentum=norm_momentum)
+
+
+def _by_beginning(values: dict[str, Any], name: str) -> Any:
+    return next((value for beginning, value in values.items() if name.startswith(beginning)), None)
 
 
 @dataclasses.dataclass(frozen=True)
