@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from functools import partial
 
-import numpy as np
 import timm
 import torch
 from timm.models.deit import VisionTransformerDistilled
@@ -100,18 +99,17 @@ class SimpleViT(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # [B, C, H, W]
         """Returns the logits."""
         patches = self.patch_embed(images)  # [B, D, h, w]
-        x = (patches + self.positions(*patches.shape[1:])).flatten(2).mT
+        x = (patches + self.positions(*patches.shape[1:]).to(patches)).flatten(2).mT
         return self.head(self.pooled(self.norm(self.blocks(x)).mean(1)))
 
     @staticmethod
     def positions(dim: int, height: int, width: int) -> torch.Tensor:  # -> [D, h, w]
         """Four quarters: sine and cosine of the column, of the row; frequencies from 1 to 1/10000, geometrically."""
-        frequencies = np.geomspace(1, 1e-4, dim // 4)
-        positions = np.empty((dim, height, width))
-        for row, column in np.ndindex(height, width):
-            waves = [wave(place * frequencies) for place in (column, row) for wave in (np.sin, np.cos)]
-            positions[:, row, column] = np.concatenate(waves)
-        return torch.from_numpy(positions)
+        frequencies = torch.logspace(0, -4, dim // 4, dtype=torch.float64)
+        rows, columns = (torch.outer(frequencies, torch.arange(size).double()) for size in (height, width))
+        waves = [wave(columns)[:, None].expand(-1, height, -1) for wave in (torch.sin, torch.cos)]
+        waves += [wave(rows)[..., None].expand(-1, -1, width) for wave in (torch.sin, torch.cos)]
+        return torch.cat(waves)
 
 
 def simple_model(dim: int, num_heads: int, **options) -> Reference:
