@@ -1,12 +1,14 @@
-"""Sequence Transformers beside those of Hugging Face's transformers on PyTorch, in the same run.
+"""Language models and translators beside those of PyTorch, in the same run.
 
     python -m benchmarks.sequences --output sequences.json
 
-`gpt` is a language model, beside GPT2LMHeadModel; `marian` a translator, beside MarianMTModel, each of the same size on
-the same random tokens. "infer" gives the logits of whole sequences, "train" is a forward and a backward pass and a step
-of SGD with momentum, and "write" writes a sequence token by token, the likeliest, with keys and values remembered. All
-are warmed up, then timed in turn, round after round; the medians are compared. The ratio is that of our speed to that
-of the faster of PyTorch eager and compiled (which `generate` is not). Shapes: B sequences, T tokens.
+`gpt` is a language model, beside transformers' GPT2LMHeadModel; `marian` a translator, beside MarianMTModel; `lstm` and
+`seq2seq` are the same two of recurrent layers, the latter with additive attention, beside plain PyTorch (see
+`benchmarks/torch_sequences.py`). Each is of the same size on the same random tokens. "infer" gives the logits of whole
+sequences, "train" is a forward and a backward pass and a step of SGD with momentum, and "write" writes a sequence token
+by token, the likeliest, with what came before remembered. All are warmed up, then timed in turn, round after round; the
+medians are compared. The ratio is that of our speed to that of the faster of PyTorch eager and compiled (which writing
+is not, nor the recurrent translator, a loop that the compiler unrolls). Shapes: B sequences, T tokens.
 """
 
 import argparse
@@ -26,13 +28,16 @@ import jaxvision as jv
 from benchmarks.timing import Run, medians, save
 from jaxvision.layers.pairs import Pairs
 from jaxvision.ops.decoding import greedy
+from jaxvision.rnn.language_model import LanguageModel
+from jaxvision.rnn.seq2seq import Seq2Seq
 from jaxvision.transformer.gpt import GPT
 from jaxvision.transformer.transformer import marian
 from train.shared.machine import machine
 from train.shared.state import create_state
 from train.shared.step import make_train_step
 
-MODELS, WORK = ("gpt", "marian"), ("infer", "train", "write")
+MODELS, WORK = ("gpt", "marian", "lstm", "seq2seq"), ("infer", "train", "write")
+LANGUAGE_MODELS = ("gpt", "lstm")
 START, NO_END = 1, -1  # a token that is never written, so that all are as long
 
 
@@ -55,6 +60,11 @@ class Size:
 
 def our_model(name: str, size: Size) -> nn.Module:
     """Returns our model, which drops nothing."""
+    if name in ("lstm", "seq2seq"):
+        layers = {"hidden": size.width, "num_layers": size.depth, "embedding": size.width}
+        if name == "lstm":
+            return LanguageModel(size.vocabulary, **layers)
+        return Seq2Seq(size.vocabulary, size.vocabulary, **layers)
     shape = {"dim": size.width, "depth": size.depth, "num_heads": size.heads, "max_length": size.length}
     if name == "gpt":
         return GPT(size.vocabulary, **shape, dropout_rate=0.0)
@@ -66,11 +76,11 @@ def ours(name: str, work: str, size: Size) -> Run:
     model, tokens = our_model(name, size), jnp.asarray(size.tokens)
     variables = jv.init(model, jax.random.key(0))
     lengths = jnp.full(size.batch, size.length)
-    given = tokens if name == "gpt" else Pairs(tokens, lengths, tokens)
+    given = tokens if name in LANGUAGE_MODELS else Pairs(tokens, lengths, tokens)
 
     def logits_of(variables, train):
         found = model.apply(variables, given, train=train)
-        return found[0] if name == "gpt" else found
+        return found[0] if name in LANGUAGE_MODELS else found
 
     if work == "infer":
         return _waiting(partial(logits_of, train=False), variables)
@@ -97,7 +107,7 @@ def ours(name: str, work: str, size: Size) -> Run:
 
 def _write(model: nn.Module, tokens: jax.Array, lengths: jax.Array, variables: Any) -> jax.Array:  # -> [B, T - 1]
     options = {"max_length": tokens.shape[1] - 1, "end": NO_END}
-    if isinstance(model, GPT):
+    if isinstance(model, GPT | LanguageModel):
 
         def step(tokens, state):
             logits, state = model.apply(variables, tokens[:, None], state, train=False)
@@ -117,6 +127,12 @@ def _waiting(function: Callable, variables: Any) -> Run:
 def their_model(name: str, size: Size):
     """Returns the peer, which drops nothing."""
     import transformers
+
+    from benchmarks import torch_sequences
+
+    recurrent = {"lstm": torch_sequences.LanguageModel, "seq2seq": torch_sequences.Translator}
+    if name in recurrent:
+        return recurrent[name](size.vocabulary, size.width, size.depth)
 
     ends = {"pad_token_id": 0, "bos_token_id": START, "eos_token_id": None}
     if name == "gpt":
@@ -138,7 +154,8 @@ def theirs(name: str, work: str, size: Size, compiles: bool) -> Run:
 
     model, tokens = their_model(name, size).train(work == "train"), torch.from_numpy(size.tokens).long()
     forward = torch.compile(model) if compiles else model
-    given = {"input_ids": tokens} if name == "gpt" else {"input_ids": tokens, "decoder_input_ids": tokens}
+    of_text = name in LANGUAGE_MODELS
+    given = {"input_ids": tokens} if of_text else {"input_ids": tokens, "decoder_input_ids": tokens}
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
     def infer() -> None:
@@ -152,7 +169,7 @@ def theirs(name: str, work: str, size: Size, compiles: bool) -> Run:
         optimizer.step()
 
     def write() -> None:
-        begun = torch.full((size.batch, 1), START) if name == "gpt" else tokens
+        begun = torch.full((size.batch, 1), START) if of_text else tokens
         with torch.inference_mode():
             model.generate(begun, max_new_tokens=size.length - 1, do_sample=False, num_beams=1)
 
@@ -164,7 +181,7 @@ def measure(name: str, work: str, size: Size, options: argparse.Namespace) -> di
     runs = {"jaxvision": ours(name, work, size)}
     if options.against == "torch":
         runs["torch eager"] = theirs(name, work, size, compiles=False)
-        if work != "write":
+        if work != "write" and name != "seq2seq":
             runs["torch compiled"] = theirs(name, work, size, compiles=True)
     seconds = medians(runs, options.seconds)
     speeds = {name: float(f"{size.batch * size.length / median:.4g}") for name, median in seconds.items()}

@@ -170,7 +170,7 @@ def test_what_is_written_is_the_likeliest(name):
     written = np.asarray(sequences._write(model, jnp.asarray(tokens), lengths, variables))
     assert written.shape == (2, 4)
     before = np.concatenate([np.full((2, 1), sequences.START), written[:, :-1]], 1)
-    if name == "gpt":
+    if name in sequences.LANGUAGE_MODELS:
         logits, _ = model.apply(variables, before, train=False)
     else:
         logits = model.apply(variables, Pairs(tokens, lengths, before), train=False)
@@ -178,7 +178,7 @@ def test_what_is_written_is_the_likeliest(name):
 
 
 @pytest.mark.slow
-def test_sequence_transformers_are_measured(monkeypatch, tmp_path):
+def test_models_of_sequences_are_measured(monkeypatch, tmp_path):
     sizes = ["--vocabulary", "7", "--width", "8", "--depth", "1", "--heads", "2", "--batch", "2", "--length", "4"]
     file = tmp_path / "rows.json"
     monkeypatch.setattr(sys, "argv", ["sequences", *sizes, "--seconds", "0", "--output", f"{file}"])

@@ -1,9 +1,11 @@
-"""PyTorch's and transformers' sequence Transformers themselves: stored results, and files both ways."""
+"""PyTorch's and transformers' models of sequences themselves: stored results, and files both ways."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import sequences
+from jaxvision.layers.pairs import Pairs
 from jaxvision.weights import from_foreign, to_foreign
 from tests.reference import sequence_cases as cases
 from tests.reference.stored import FOLDER, read
@@ -35,3 +37,21 @@ def test_weights_go_both_ways(case, monkeypatch):
         expected, found = (make_sequences.logits_of(case, net).numpy() for net in (theirs, other))
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(logits_of(model, variables, cases.given(case)), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["lstm", "seq2seq"])
+def test_peers_of_the_benchmark_do_the_same_work(name):
+    torch.manual_seed(0)
+    size = sequences.Size(vocabulary=11, width=8, depth=2, heads=1, batch=3, length=5)
+    theirs, model = sequences.their_model(name, size), sequences.our_model(name, size)
+    variables = from_foreign(model, {key: value.numpy() for key, value in theirs.state_dict().items()})
+    tokens, lengths = torch.from_numpy(size.tokens).long(), np.full(size.batch, size.length)
+    begun = torch.full((size.batch, 1), sequences.START)
+    with torch.no_grad():
+        logits = (theirs(tokens) if name == "lstm" else theirs(tokens, tokens)).logits.numpy()
+        written = theirs.generate(begun if name == "lstm" else tokens, max_new_tokens=size.length - 1).numpy()
+    given = size.tokens if name == "lstm" else Pairs(size.tokens, lengths, size.tokens)
+    found = model.apply(variables, given, train=False)
+    np.testing.assert_allclose(found[0] if name == "lstm" else found, logits, rtol=1e-4, atol=1e-6)
+    ours = sequences._write(model, jnp.asarray(size.tokens), jnp.asarray(lengths), variables)
+    np.testing.assert_array_equal(ours, written[:, 1:])
