@@ -4,7 +4,7 @@
 
 Both draw other parameters for each image of a batch: ours, of floating point, in one compiled call, torchvision's
 image by image, as a loader of data calls it, of bytes wherever it can. `torchvision batch` is the whole batch in one
-call, which changes all of its images alike. All are warmed up, then timed in turn, round after round; the medians are
+call, which changes all of its images alike. All are warmed up, then timed round after round; the medians are
 compared. Shapes: B batch, H height, W width.
 """
 

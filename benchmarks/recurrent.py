@@ -2,8 +2,8 @@
 
     python -m benchmarks.recurrent --shapes 32x128x256 --output recurrent.json
 
-A shape is batch x steps x width, inputs and hidden units alike, in float32. All are warmed up, then timed in turn,
-round after round; the medians are compared. The ratio is that of our speed to the faster of the others.
+A shape is batch x steps x width, inputs and hidden units alike, in float32. All are warmed up, then timed round after
+round; the medians are compared. The ratio is that of our speed to the faster of the others.
 """
 
 import argparse

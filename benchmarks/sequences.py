@@ -6,7 +6,7 @@
 `seq2seq` are the same two of recurrent layers, the latter with additive attention, beside plain PyTorch (see
 `benchmarks/torch_sequences.py`). Each is of the same size on the same random tokens. "infer" gives the logits of whole
 sequences, "train" is a forward and a backward pass and a step of SGD with momentum, and "write" writes a sequence token
-by token, the likeliest, with what came before remembered. All are warmed up, then timed in turn, round after round; the
+by token, the likeliest, with what came before remembered. All are warmed up, then timed round after round; the
 medians are compared. The ratio is that of our speed to that of the faster of PyTorch eager and compiled (which writing
 is not, nor the recurrent translator, a loop that the compiler unrolls). Shapes: B sequences, T tokens.
 """

@@ -3,7 +3,7 @@
     python -m benchmarks.throughput resnet50 --batch-size 8 --against torch --output rows.json
 
 Every contender does the same work on the same random images: inference is a forward pass, training a forward and a
-backward pass and a step of SGD with momentum. All are warmed up, then timed in turn, round after round, so that
+backward pass and a step of SGD with momentum. All are warmed up, then timed round after round, so that
 whatever else the machine does falls on all of them; the medians are compared. It needs jax, flax, optax and numpy, and
 for the peer torch, torchvision and timm. Shapes: B batch, H height, W width.
 """

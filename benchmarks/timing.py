@@ -19,7 +19,7 @@ Run = Callable[[], None]
 
 
 def medians(runs: dict[str, Run], seconds: float) -> dict[str, float]:
-    """Times contenders in turn, for about so long each, and returns the median seconds of a run of each.
+    """Times contenders round after round, for about so long each, and returns the median seconds of a run of each.
 
     Their order is drawn anew for each round: what one leaves behind, in the caches and in the memory it gives back,
     costs the next.

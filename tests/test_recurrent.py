@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 from jax.experimental import rnn
 from jax.test_util import check_grads
 
@@ -123,6 +124,27 @@ def test_forms_of_the_scan_agree(layer):
     for options in ({"unroll": 3}, {"segment": 2}, {"segment": 10}):
         found = run(layer.clone(**options), variables, x, lengths=lengths)
         jax.tree.map(assert_close, found, expected)
+
+
+def test_products_may_be_one_for_each_gate(monkeypatch):
+    layer, variables = drawn(LSTM(4, bidirectional=True))
+    x, lengths = RANDOM.randn(3, 7, 5), jnp.array([7, 5, 1])
+    function = lambda variables, x: layer.apply(variables, x, lengths=lengths, train=False)[0]
+    gradient = jax.grad(lambda variables, x: (function(variables, x) ** 2).sum(), argnums=(0, 1))
+    products = lambda: str(jax.make_jaxpr(lambda *args: function(*args))(variables, x)).count("dot_general[")
+    expected, one = jax.jit(gradient)(variables, x), products()
+    monkeypatch.setattr(scan_file, "CACHE_SIZE", 0)
+    assert products() == one + 2 * (layer.cell.num_gates - 1)  # of two directions
+    jax.tree.map(assert_close, jax.jit(lambda *args: gradient(*args))(variables, x), expected)
+
+
+def test_the_batch_may_be_a_symbol():
+    layer, variables = drawn(LSTM(4))
+    run = jax.jit(lambda x: layer.apply(variables, x, train=False)[0])
+    shape = export.symbolic_shape("b, t, 5")
+    exported = export.export(run, platforms=("cpu", "cuda", "tpu"))(jax.ShapeDtypeStruct(shape, jnp.float64))
+    x = RANDOM.randn(3, 6, 5)
+    assert_close(exported.call(x), run(x))
 
 
 @pytest.mark.parametrize("layer", [LSTM(4), GRU(4, bidirectional=True)])

@@ -21,10 +21,10 @@ class Cell(NamedTuple):
     Attributes:
         num_gates: G.
         num_states: arrays that a state is made of.
-        step: `(gates, state) -> state`, elementwise; gates [B, H] are sums of what the input gives and what the state
-            gives, but for the last: what the input gives them, and then what the state gives them. (That of
-            RESET_FIRST takes other arguments: it holds products too.)
-        num_apart: those last gates.
+        step: `(gates, state) -> state`, elementwise; gates, [B, H] each, are sums of what the input gives and what the
+            state gives. (That of RESET_FIRST takes other arguments: it holds products too.)
+        num_apart: how many of them, the last, are no sums: the step takes what the input gives, and then what the state
+            gives.
     """
 
     num_gates: int

@@ -18,9 +18,8 @@ from jax import lax
 from jaxvision.layers.cells import RESET_FIRST, Cell, Gates, State
 
 Matrix = tuple[jax.Array, jax.Array]  # kernel and bias
-CACHED = (
-    2**18
-)  # numbers of a kernel of which a product is as fast as of its columns by parts: 1 MiB, the cache of a core
+# Numbers of a kernel up to which one product is as fast as one for each gate: 1 MiB of float32, the cache of a core.
+CACHE_SIZE = 2**18
 
 
 class Scan(NamedTuple):
@@ -65,8 +64,7 @@ def scan_over_time(
         new = _where(at[1], scan.cell.step(gates, *recurrent, state), state)
         return new, new[0]
 
-    inputs = x @ projection[0] + projection[1]
-    by_time = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (inputs, mask))
+    by_time = jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), (_linear(x, projection), mask))
     last, outputs = lax.scan(body, state, by_time, reverse=scan.reverse, unroll=scan.unroll)
     return jnp.swapaxes(outputs, 0, 1), last
 
@@ -92,7 +90,7 @@ def _along_time(
     length = jax.tree.leaves(inputs)[0].shape[1]
     take = lambda time: jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, time, 1, keepdims=False), inputs)
     _, like = jax.eval_shape(lambda: step(carry, take(0)))
-    outputs = jax.tree.map(lambda one: lax.empty((one.shape[0], length, *one.shape[1:]), one.dtype), like)
+    outputs = jax.tree.map(lambda one: jnp.zeros_like(one, shape=(one.shape[0], length, *one.shape[1:])), like)
 
     def put(carry, time):
         carry, outputs = carry
@@ -131,7 +129,7 @@ def _run(
         return outputs, last, kept
 
     each, first = partial(steps, True), partial(steps, False)
-    on_cpu = first if len(x) == 1 else each
+    on_cpu = first if x.shape[0] == 1 else each
     return lax.platform_dependent(x, projection, recurrent, state, mask, cpu=on_cpu, default=first)
 
 
@@ -139,7 +137,7 @@ def _gates(cell: Cell, projection: Matrix | None, recurrent: Matrix) -> Callable
     """Returns `(input, output) -> gates`, of [B, D], or [B, G H] where it is projected, and [B, H]: what steps take."""
     if projection is not None and not cell.num_apart:
         kernel, bias = jnp.concatenate([projection[0], recurrent[0]]), projection[1] + recurrent[1]
-        parts = cell.num_gates if kernel.size > CACHED else 1
+        parts = cell.num_gates if kernel.size > CACHE_SIZE else 1
         pairs = list(zip(jnp.split(kernel, parts, -1), jnp.split(bias, parts), strict=True))
 
         def joined(x, output):

@@ -32,7 +32,7 @@ TRANSFORMER = dataclasses.replace(IMAGENET, epochs=30, evaluate_every=5)  # whic
 SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
 # Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
 IMAGE_SIZES = {"convnet": 39, "alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64, "inception_v3": 75}
-PATCHES = 2  # of Transformers, in each direction, or as many more as an image of 16x16 pixels has
+PATCHES = 2  # of Transformers, in each direction; more where the image would be smaller than 16x16 pixels
 EPOCHS = {"vit_l": 10, "vit_h": 10, "swin": 10}  # of the dearest, by the beginning of the name
 LEARNING_RATES = {"alexnet": 1e-4, "nin": 1e-3, "vgg": 1e-4}  # by the beginning of the name
 
