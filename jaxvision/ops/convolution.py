@@ -92,16 +92,19 @@ def _several_groups_at_once(
     x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs, groups: int, **types: Any
 ) -> jax.Array:
     """Convolves a few times without groups, each time with a kernel that is zero from each group to the others."""
-    parts = _num_convolutions(groups, x.shape[-1])
-    together, group_size, features = groups // parts, kernel.shape[2], kernel.shape[3] // groups
-    inputs, outputs = (np.arange(together).repeat(size) for size in (group_size, features))
-    mask = np.tile(inputs[:, None] == outputs, parts)  # [C/parts, O]
-    dense = jnp.where(mask, jnp.tile(kernel, (1, 1, together, 1)), 0)
+    ends, features = np.arange(0, groups, _groups_together(groups, x.shape[-1]))[1:], kernel.shape[3] // groups
+    inputs, kernels = jnp.split(x, ends * kernel.shape[2], -1), jnp.split(kernel, ends * features, -1)
     convolved = [
-        _without_groups(channels, weights, strides, padding, **types)
-        for channels, weights in zip(jnp.split(x, parts, -1), jnp.split(dense, parts, -1), strict=True)
+        _without_groups(channels, _dense(part, part.shape[-1] // features), strides, padding, **types)
+        for channels, part in zip(inputs, kernels, strict=True)
     ]
     return jnp.concatenate(convolved, -1)
+
+
+def _dense(kernel: jax.Array, groups: int) -> jax.Array:  # [h, w, C / groups, O] -> [h, w, C, O]
+    """Puts zeros from each group to the others."""
+    inputs, outputs = (np.arange(groups).repeat(size) for size in (kernel.shape[2], kernel.shape[3] // groups))
+    return jnp.where(inputs[:, None] == outputs, jnp.tile(kernel, (1, 1, groups, 1)), 0)
 
 
 def _without_groups(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs, **types: Any) -> jax.Array:
@@ -110,9 +113,9 @@ def _without_groups(x: jax.Array, kernel: jax.Array, strides: Sequence[int], pad
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=LAYOUT, **types)
 
 
-def _num_convolutions(groups: int, channels: int) -> int:
-    """As many as 8, which take long enough to compile, of 32 channels and more, with equal numbers of groups."""
-    return max(n for n in range(1, 9) if groups % n == 0 and (n == 1 or channels // n >= 32))
+def _groups_together(groups: int, channels: int) -> int:
+    """So many that there are 8 convolutions at most, which take long enough to compile, of 32 channels or more."""
+    return -(-groups // min(8, groups, max(1, channels // 32)))
 
 
 def _depthwise(
