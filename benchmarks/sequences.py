@@ -126,13 +126,12 @@ def _waiting(function: Callable, variables: Any) -> Run:
 
 def their_model(name: str, size: Size):
     """Returns the peer, which drops nothing."""
-    import transformers
-
     from benchmarks import torch_sequences
 
     recurrent = {"lstm": torch_sequences.LanguageModel, "seq2seq": torch_sequences.Translator}
     if name in recurrent:
         return recurrent[name](size.vocabulary, size.width, size.depth)
+    import transformers
 
     ends = {"pad_token_id": 0, "bos_token_id": START, "eos_token_id": None}
     if name == "gpt":

@@ -243,8 +243,8 @@ def test_scores_on_cifar_are_of_known_recipes():
         name, kind = row.split("/")
         assert kind in ("paper", "short")
         assert name in cifar10.RECIPES
-        chance, learnt = 0.1, 0.4  # deep plain networks hardly learn, which is why residual ones were made
-        assert (chance if name.startswith("plain") else learnt) < found["test_accuracy"] < 1
+        chance, half = 0.1, 0.5  # deep plain networks hardly learn, which is why residual ones were made
+        assert (chance if name.startswith("plain") else half) < found["test_accuracy"] < 1
         assert {"seed", "seconds", "cpu", "jax"} <= set(found)
 
 
