@@ -18,26 +18,16 @@ import numpy as np
 
 import jaxvision as jv
 from benchmarks.timing import Run, medians, save
+from benchmarks.work import compiled
 
 KINDS = ("LSTM", "GRU", "RNN")
 FLAX_CELLS = {"LSTM": nn.OptimizedLSTMCell, "GRU": nn.GRUCell, "RNN": nn.SimpleCell}
 
 
-def waiting(function: Callable, *arguments: Any) -> Run:
-    """Returns a run of a compiled function."""
-    compiled = jax.jit(function)
-    jax.block_until_ready(compiled(*arguments))
-
-    def run() -> None:
-        jax.block_until_ready(compiled(*arguments))
-
-    return run
-
-
 def jax_runs(apply: Callable, variables: Any, x: np.ndarray) -> dict[str, Run]:
     """Returns the runs of a layer `(variables, x) -> outputs`."""
     gradient = jax.grad(lambda variables, x: apply(variables, x).sum(), argnums=(0, 1))
-    return {"forward": waiting(apply, variables, x), "gradient": waiting(gradient, variables, x)}
+    return {"forward": compiled(apply, variables, x), "gradient": compiled(gradient, variables, x)}
 
 
 def ours(kind: str, x: np.ndarray, unroll: int) -> dict[str, Run]:

@@ -13,7 +13,6 @@ is not, nor the recurrent translator, a loop that the compiler unrolls). Shapes:
 
 import argparse
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 import jaxvision as jv
-from benchmarks.timing import Run, medians, save
+from benchmarks.timing import Run, save
+from benchmarks.work import compare, compiled, of_torch, training
 from jaxvision.layers.pairs import Pairs
 from jaxvision.ops.decoding import greedy
 from jaxvision.rnn.language_model import LanguageModel
@@ -33,8 +32,6 @@ from jaxvision.rnn.seq2seq import Seq2Seq
 from jaxvision.transformer.gpt import GPT
 from jaxvision.transformer.transformer import marian
 from train.shared.machine import machine
-from train.shared.state import create_state
-from train.shared.step import make_train_step
 
 MODELS, WORK = ("gpt", "marian", "lstm", "seq2seq"), ("infer", "train", "write")
 LANGUAGE_MODELS = ("gpt", "lstm")
@@ -78,31 +75,15 @@ def ours(name: str, work: str, size: Size) -> Run:
     lengths = jnp.full(size.batch, size.length)
     given = tokens if name in LANGUAGE_MODELS else Pairs(tokens, lengths, tokens)
 
-    def logits_of(variables, train):
+    def logits_of(variables, given, train):
         found = model.apply(variables, given, train=train)
         return found[0] if name in LANGUAGE_MODELS else found
 
     if work == "infer":
-        return _waiting(partial(logits_of, train=False), variables)
+        return compiled(partial(logits_of, train=False), variables, given)
     if work == "write":
-        return _waiting(partial(_write, model, tokens, lengths), variables)
-
-    def loss_fn(params, model_state, batch, rng, step):
-        del rng, step
-        logits = logits_of({"params": params}, True)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch)
-        return (losses.sum(), jnp.float32(losses.size)), (model_state, {})
-
-    optimizer = optax.sgd(1e-3, momentum=0.9)
-    step = jax.jit(make_train_step(loss_fn, optimizer), donate_argnums=0)
-    state = create_state(variables, optimizer, jax.random.key(0))
-
-    def run() -> None:
-        nonlocal state
-        state, metrics = step(state, tokens)
-        jax.block_until_ready((state, metrics))
-
-    return run
+        return compiled(partial(_write, model), tokens, lengths, variables)
+    return training(lambda *given: (logits_of(*given, train=True), {}), variables, given, tokens)
 
 
 def _write(model: nn.Module, tokens: jax.Array, lengths: jax.Array, variables: Any) -> jax.Array:  # -> [B, T - 1]
@@ -117,11 +98,6 @@ def _write(model: nn.Module, tokens: jax.Array, lengths: jax.Array, variables: A
     memory, state = model.apply(variables, tokens, lengths, train=False, method="encode")
     step = lambda tokens, state: model.apply(variables, tokens, state, memory, method="step")
     return greedy(step, state, jnp.full(len(tokens), START), **options)
-
-
-def _waiting(function: Callable, variables: Any) -> Run:
-    compiled = jax.jit(function)
-    return lambda: jax.block_until_ready(compiled(variables))
 
 
 def their_model(name: str, size: Size):
@@ -151,28 +127,18 @@ def theirs(name: str, work: str, size: Size, compiles: bool) -> Run:
     """Returns the work of the peer."""
     import torch
 
-    model, tokens = their_model(name, size).train(work == "train"), torch.from_numpy(size.tokens).long()
-    forward = torch.compile(model) if compiles else model
+    model, tokens = their_model(name, size), torch.from_numpy(size.tokens).long()
     of_text = name in LANGUAGE_MODELS
-    given = {"input_ids": tokens} if of_text else {"input_ids": tokens, "decoder_input_ids": tokens}
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-
-    def infer() -> None:
-        with torch.inference_mode():
-            forward(**given, use_cache=False)
-
-    def train() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        logits = forward(**given, use_cache=False).logits
-        torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten()).backward()
-        optimizer.step()
+    if work != "write":
+        given = {"input_ids": tokens} if of_text else {"input_ids": tokens, "decoder_input_ids": tokens}
+        return of_torch(model, work, {**given, "use_cache": False}, tokens, compiles)
+    begun = torch.full((size.batch, 1), START) if of_text else tokens
 
     def write() -> None:
-        begun = torch.full((size.batch, 1), START) if of_text else tokens
         with torch.inference_mode():
-            model.generate(begun, max_new_tokens=size.length - 1, do_sample=False, num_beams=1)
+            model.eval().generate(begun, max_new_tokens=size.length - 1, do_sample=False, num_beams=1)
 
-    return {"infer": infer, "train": train, "write": write}[work]
+    return write
 
 
 def measure(name: str, work: str, size: Size, options: argparse.Namespace) -> dict[str, Any]:
@@ -182,11 +148,8 @@ def measure(name: str, work: str, size: Size, options: argparse.Namespace) -> di
         runs["torch eager"] = theirs(name, work, size, compiles=False)
         if work != "write" and name != "seq2seq":
             runs["torch compiled"] = theirs(name, work, size, compiles=True)
-    seconds = medians(runs, options.seconds)
-    speeds = {name: float(f"{size.batch * size.length / median:.4g}") for name, median in seconds.items()}
-    row = {"model": name, "work": work, **dataclasses.asdict(size), "tokens_per_second": speeds}
-    others = [speed for name, speed in speeds.items() if name != "jaxvision"]
-    return row | ({"ratio": round(speeds["jaxvision"] / max(others), 2)} if others else {})
+    speeds, ratio = compare(runs, options.seconds, size.batch * size.length)
+    return {"model": name, "work": work, **dataclasses.asdict(size), "tokens_per_second": speeds, **ratio}
 
 
 def main() -> None:

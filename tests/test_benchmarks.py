@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import jaxvision as jv
-from benchmarks import attention_length, attention_memory, recurrent, sequences, timing
+from benchmarks import attention_length, attention_memory, images_and_sequences, recurrent, sequences, timing
 from benchmarks.throughput import Task, table
 from benchmarks.timing import medians, save
+from benchmarks.work import compare
 from jaxvision.layers.pairs import Pairs
+from jaxvision.rnn.captioner import CaptionedImages
 
 ROOT = Path(__file__).parents[1]
 LENET = 28**2 * 6 * 25 + 10**2 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10  # multiply-adds, layer by layer
@@ -175,6 +177,37 @@ def test_what_is_written_is_the_likeliest(name):
     else:
         logits = model.apply(variables, Pairs(tokens, lengths, before), train=False)
     np.testing.assert_array_equal(logits.argmax(-1), written)
+
+
+def test_what_is_written_of_images_is_the_likeliest(monkeypatch):
+    monkeypatch.setattr(images_and_sequences, "BACKBONE", "resnet8")
+    size = images_and_sequences.Size(vocabulary=7, width=8, depth=1, batch=2, length=4, image=32)
+    model, images = images_and_sequences.our_model("captioner", size), size.images("captioner")
+    variables = jax.tree.map(lambda leaf: 2 * leaf, jv.init(model, jax.random.key(0)))
+    written = np.asarray(images_and_sequences.write(model, 3, variables, images))
+    before = np.concatenate([np.full((2, 1), images_and_sequences.START), written[:, :-1]], 1)
+    logits = model.apply(variables, CaptionedImages(images, before), train=False)
+    np.testing.assert_array_equal(logits.argmax(-1), written)
+
+
+def test_speeds_are_compared_with_the_best_of_the_others(monkeypatch):
+    monkeypatch.setattr("benchmarks.work.medians", lambda runs, seconds: {"jaxvision": 0.5, "a": 1.0, "b": 0.25})
+    assert compare({}, 3.0, 8) == ({"jaxvision": 16.0, "a": 8.0, "b": 32.0}, {"ratio": 0.5})
+    monkeypatch.setattr("benchmarks.work.medians", lambda runs, seconds: {"jaxvision": 0.5})
+    assert compare({}, 3.0, 8) == ({"jaxvision": 16.0}, {})
+
+
+@pytest.mark.slow
+def test_models_of_images_and_sequences_are_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(images_and_sequences, "BACKBONE", "resnet8")
+    sizes = ["--vocabulary", "7", "--width", "8", "--batch", "2", "--length", "3", "--image", "32"]
+    file = tmp_path / "rows.json"
+    monkeypatch.setattr(sys, "argv", ["images_and_sequences", *sizes, "--seconds", "0", "--output", f"{file}"])
+    images_and_sequences.main()
+    rows = json.loads(file.read_text())["rows"]
+    works = [(name, work) for name, works in images_and_sequences.WORK.items() for work in works]
+    assert [(row["model"], row["work"]) for row in rows] == works
+    assert all(row["per_second"]["jaxvision"] > 0 for row in rows)
 
 
 @pytest.mark.slow

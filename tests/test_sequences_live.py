@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import sequences
+from benchmarks import images_and_sequences, sequences
 from jaxvision.layers.pairs import Pairs
 from jaxvision.weights import from_foreign, to_foreign
 from tests.reference import sequence_cases as cases
@@ -55,3 +55,21 @@ def test_peers_of_the_benchmark_do_the_same_work(name):
     np.testing.assert_allclose(found[0] if name == "lstm" else found, logits, rtol=1e-4, atol=1e-6)
     ours = sequences._write(model, jnp.asarray(size.tokens), jnp.asarray(lengths), variables)
     np.testing.assert_array_equal(ours, written[:, 1:])
+
+
+@pytest.mark.parametrize("name", images_and_sequences.WORK)
+def test_peers_that_see_images_do_the_same_work(name):
+    torch.manual_seed(0)
+    size = images_and_sequences.Size(vocabulary=11, width=8, depth=2, batch=3, length=5, image=64)
+    theirs = images_and_sequences.their_model(name, size).eval()
+    model = images_and_sequences.our_model(name, size)
+    state = {key.removeprefix("backbone."): value.numpy() for key, value in theirs.state_dict().items()}
+    variables = from_foreign(model, state)
+    images, tokens = torch.from_numpy(size.images(name)).movedim(-1, -3), torch.from_numpy(size.tokens)
+    with torch.no_grad():
+        logits = (theirs(images, tokens) if name == "captioner" else theirs(images)).logits.numpy()
+    found = model.apply(variables, images_and_sequences.given(name, size), train=False)
+    np.testing.assert_allclose(found, logits, rtol=1e-4, atol=1e-5)
+    if name == "captioner":
+        written = theirs.generate(images, max_new_tokens=4).numpy()[:, 1:]
+        np.testing.assert_array_equal(images_and_sequences.write(model, 4, variables, size.images(name)), written)

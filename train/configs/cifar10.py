@@ -27,9 +27,10 @@ unless told otherwise:
 Departures of all: the decay spares biases and normalisations, and a tenth of the training images is held out to choose
 the best state. The papers' accuracies are of the 10,000 test images; of the images published for training alone, as
 JPEG files, the last 500 of each class are the test set here (see `train/data/cifar.py`). The short recipes halve the
-images of all but the fastest networks, and VGG, which cannot see smaller ones; those of Transformers are for batches of
-64 and mix no images. The ViT has Muon, which in 40 steps went as far as AdamW at 1e-3 in 80, of twice the speed; the
-Swin Transformer has AdamW, as Muon's own products would be more than twice the rest of a step. Scores are in
+images of all but the fastest networks, and VGG, which cannot see smaller ones: its one epoch is of batches of 64, and
+of unchanged images, as it sees none twice; those of Transformers are for batches of 64 and mix no images. The ViT has
+Muon, which in 40 steps went as far as AdamW at 1e-3 in 80, of twice the speed; the Swin Transformer has AdamW, as
+Muon's own products would be more than twice the rest of a step. Scores are in
 `cifar10.json`.
 """
 
@@ -121,7 +122,11 @@ RECIPES = {
     "vgg16_bn": Recipes(
         VGG,
         dataclasses.replace(
-            SHORT, epochs=1, optimizer=dataclasses.replace(FALLING, learning_rate=0.05, group_rates=FC6)
+            SHORT,
+            epochs=1,
+            batch_size=64,
+            augment="none",
+            optimizer=dataclasses.replace(FALLING, learning_rate=0.05, group_rates=FC6),
         ),
     ),
     "resnet8": Recipes(RESIDUAL, SHORT),

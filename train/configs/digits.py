@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import tyro
 
 import jaxvision as jv
+from jaxvision.transformer.swin import Swin
+from jaxvision.transformer.vit import ViT
 from train import classification
 from train.configs.scores import record
 from train.shared.optimizer import OptimizerConfig
@@ -29,11 +31,14 @@ IMAGENET = classification.Config(
     image_size=32, epochs=6, batch_size=64, evaluate_every=2, devices=1, optimizer=OptimizerConfig(learning_rate=1e-3)
 )
 TRANSFORMER = dataclasses.replace(IMAGENET, epochs=30, evaluate_every=5)  # which learn slower than convolutions
+WINDOWED = dataclasses.replace(TRANSFORMER, epochs=10)
+LARGE = dataclasses.replace(  # more and smaller steps of fewer images
+    TRANSFORMER, epochs=5, batch_size=16, optimizer=OptimizerConfig(learning_rate=3e-4)
+)
 SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
 # Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
 IMAGE_SIZES = {"convnet": 39, "alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64, "inception_v3": 75}
 PATCHES = 2  # of Transformers, in each direction; more where the image would be smaller than 16x16 pixels
-EPOCHS = {"vit_l": 10, "vit_h": 10, "swin": 10}  # of the dearest, by the beginning of the name
 LEARNING_RATES = {"alexnet": 1e-4, "nin": 1e-3, "vgg": 1e-4}  # by the beginning of the name
 
 
@@ -41,21 +46,22 @@ def recipe(name: str) -> classification.Config:
     """Returns how a model is trained on the digits."""
     model = jv.create_model(name)
     size = model.example_input().shape[1]
-    is_transformer = type(model.backbone).__module__.startswith("jaxvision.transformer")
-    config = LENET if name in SMALL else TRANSFORMER if is_transformer else CIFAR if size == 32 else IMAGENET
+    config = LENET if name in SMALL else CIFAR if size == 32 else IMAGENET
+    if isinstance(model.backbone, ViT | Swin):
+        config = _of_transformer(model.backbone)
     patch_size = getattr(model.backbone, "patch_size", None)
     size = max(PATCHES * patch_size, 16) if patch_size else IMAGE_SIZES.get(name, config.image_size)
-    rate = _by_beginning(LEARNING_RATES, name)
+    rate = next((rate for beginning, rate in LEARNING_RATES.items() if name.startswith(beginning)), None)
     optimizer = OptimizerConfig(learning_rate=rate) if rate else config.optimizer
-    epochs = _by_beginning(EPOCHS, name) or config.epochs
     # The statistics of MNASNet, of which it keeps 0.9997 at each step, would hardly leave their initial values.
     norm_momentum = 0.9 if name.startswith("mnasnet") else None
-    shape = {"image_size": size, "epochs": epochs}
-    return dataclasses.replace(config, model=name, **shape, optimizer=optimizer, norm_momentum=norm_momentum)
+    return dataclasses.replace(config, model=name, image_size=size, optimizer=optimizer, norm_momentum=norm_momentum)
 
 
-def _by_beginning(values: dict[str, Any], name: str) -> Any:
-    return next((value for beginning, value in values.items() if name.startswith(beginning)), None)
+def _of_transformer(backbone: ViT | Swin) -> classification.Config:
+    if isinstance(backbone, Swin):
+        return WINDOWED if backbone.window < 7 else LARGE
+    return LARGE if backbone.dim >= 768 else TRANSFORMER
 
 
 @dataclasses.dataclass(frozen=True)
