@@ -10,10 +10,8 @@ compared. The ratio is that of our speed to that of the faster of PyTorch eager 
 not compiled). Shapes: B images or videos, T tokens or frames, H height, W width.
 """
 
-import argparse
 import dataclasses
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -22,12 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxvision as jv
-from benchmarks.timing import Run, save
-from benchmarks.work import compare, compiled, of_torch, training
+from benchmarks.timing import Run
+from benchmarks.work import Contest, compiled, of_torch, training
 from jaxvision.ops.decoding import greedy
 from jaxvision.rnn.captioner import CaptionedImages, Captioner
 from jaxvision.rnn.video import Video, VideoClassifier
-from train.shared.machine import machine
 
 WORK = {"captioner": ("infer", "train", "write"), "video": ("infer", "train")}
 BACKBONE = "resnet18"
@@ -123,37 +120,19 @@ def theirs(name: str, work: str, size: Size, compiles: bool) -> Run:
     return write
 
 
-def measure(name: str, work: str, size: Size, options: argparse.Namespace) -> dict[str, Any]:
-    """Returns a row: images or videos per second by contender, and how ours compare."""
-    runs = {"jaxvision": ours(name, work, size)}
-    if options.against == "torch":
-        runs["torch eager"] = theirs(name, work, size, compiles=False)
-        if work != "write":
-            runs["torch compiled"] = theirs(name, work, size, compiles=True)
-    speeds, ratio = compare(runs, options.seconds, size.batch)
-    return {"model": name, "work": work, **dataclasses.asdict(size), "per_second": speeds, **ratio}
+def peers(name: str, work: str, size: Size) -> dict[str, Run]:
+    """Returns PyTorch's runs."""
+    kinds = ("eager",) if work == "write" else ("eager", "compiled")
+    return {f"torch {kind}": theirs(name, work, size, kind == "compiled") for kind in kinds}
+
+
+CONTEST = Contest(WORK, ours, peers, "examples", lambda size: size.batch)
 
 
 def main() -> None:
     """Measures what the command line names."""
-    prog = "python -m benchmarks.images_and_sequences"
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], prog=prog)
-    parser.add_argument("--models", nargs="+", choices=WORK, default=tuple(WORK))
-    for name, default in dataclasses.asdict(Size(1000, 256, 1, 4, 16, 128)).items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--against", choices=["torch"], help="the peer that does the same work in the same run")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of timing for each contender")
-    parser.add_argument("--output", type=Path, help="a JSON file of this machine, to which the rows are added")
-    options = parser.parse_args()
-    size = Size(*(getattr(options, field.name) for field in dataclasses.fields(Size)))
-    print(machine())
-    for name in options.models:
-        for work in WORK[name]:
-            row = measure(name, work, size, options)
-            speeds = "  ".join(f"{who} {speed:,.2f}" for who, speed in row["per_second"].items())
-            print(f"{name:9} {work:6} per second: {speeds}   ratio {row.get('ratio', '')}", flush=True)
-            if options.output:
-                save(options.output, [row], ("model", "work", *dataclasses.asdict(size)))
+    default = Size(vocabulary=1000, width=256, depth=1, batch=4, length=16, image=128)
+    CONTEST.main(__doc__.partition("\n")[0], "python -m benchmarks.images_and_sequences", default)
 
 
 if __name__ == "__main__":

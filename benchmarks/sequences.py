@@ -11,10 +11,8 @@ medians are compared. The ratio is that of our speed to that of the faster of Py
 is not, nor the recurrent translator, a loop that the compiler unrolls). Shapes: B sequences, T tokens.
 """
 
-import argparse
 import dataclasses
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -23,15 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxvision as jv
-from benchmarks.timing import Run, save
-from benchmarks.work import compare, compiled, of_torch, training
+from benchmarks.timing import Run
+from benchmarks.work import Contest, compiled, of_torch, training
 from jaxvision.layers.pairs import Pairs
 from jaxvision.ops.decoding import greedy
 from jaxvision.rnn.language_model import LanguageModel
 from jaxvision.rnn.seq2seq import Seq2Seq
 from jaxvision.transformer.gpt import GPT
 from jaxvision.transformer.transformer import marian
-from train.shared.machine import machine
 
 MODELS, WORK = ("gpt", "marian", "lstm", "seq2seq"), ("infer", "train", "write")
 LANGUAGE_MODELS = ("gpt", "lstm")
@@ -141,37 +138,19 @@ def theirs(name: str, work: str, size: Size, compiles: bool) -> Run:
     return write
 
 
-def measure(name: str, work: str, size: Size, options: argparse.Namespace) -> dict[str, Any]:
-    """Returns a row: tokens per second by contender, and how ours compare."""
-    runs = {"jaxvision": ours(name, work, size)}
-    if options.against == "torch":
-        runs["torch eager"] = theirs(name, work, size, compiles=False)
-        if work != "write" and name != "seq2seq":
-            runs["torch compiled"] = theirs(name, work, size, compiles=True)
-    speeds, ratio = compare(runs, options.seconds, size.batch * size.length)
-    return {"model": name, "work": work, **dataclasses.asdict(size), "tokens_per_second": speeds, **ratio}
+def peers(name: str, work: str, size: Size) -> dict[str, Run]:
+    """Returns PyTorch's runs."""
+    compiled = () if work == "write" or name == "seq2seq" else ("compiled",)
+    return {f"torch {kind}": theirs(name, work, size, kind == "compiled") for kind in ("eager", *compiled)}
+
+
+CONTEST = Contest(dict.fromkeys(MODELS, WORK), ours, peers, "tokens", lambda size: size.batch * size.length)
 
 
 def main() -> None:
     """Measures what the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], prog="python -m benchmarks.sequences")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
-    parser.add_argument("--work", nargs="+", choices=WORK, default=WORK)
-    for name, default in dataclasses.asdict(Size(1000, 256, 4, 4, 8, 128)).items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--against", choices=["torch"], help="the peer that does the same work in the same run")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of timing for each contender")
-    parser.add_argument("--output", type=Path, help="a JSON file of this machine, to which the rows are added")
-    options = parser.parse_args()
-    size = Size(*(getattr(options, field.name) for field in dataclasses.fields(Size)))
-    print(machine())
-    for name in options.models:
-        for work in options.work:
-            row = measure(name, work, size, options)
-            speeds = "  ".join(f"{who} {speed:,.0f}" for who, speed in row["tokens_per_second"].items())
-            print(f"{name:7} {work:6} tokens/s: {speeds}   ratio {row.get('ratio', '')}", flush=True)
-            if options.output:
-                save(options.output, [row], ("model", "work", *dataclasses.asdict(size)))
+    default = Size(vocabulary=1000, width=256, depth=4, heads=4, batch=8, length=128)
+    CONTEST.main(__doc__.partition("\n")[0], "python -m benchmarks.sequences", default)
 
 
 if __name__ == "__main__":

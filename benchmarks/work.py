@@ -3,14 +3,18 @@
 A training step is a forward pass, a backward pass of the mean cross-entropy, and a step of SGD with momentum.
 """
 
-from collections.abc import Callable
+import argparse
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.timing import Run, medians
+from benchmarks.timing import Run, medians, save
+from train.shared.machine import machine
 from train.shared.state import create_state
 from train.shared.step import make_train_step
 
@@ -83,3 +87,55 @@ def compare(runs: dict[str, Run], seconds: float, count: int) -> tuple[dict[str,
     speeds = {name: float(f"{count / median:.4g}") for name, median in medians(runs, seconds).items()}
     others = [speed for name, speed in speeds.items() if name != "jaxvision"]
     return speeds, {"ratio": round(speeds["jaxvision"] / max(others), 2)} if others else {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Contest:
+    """Models of one size beside PyTorch's.
+
+    Attributes:
+        works: what each model is timed at, by name.
+        ours: of the name of a model, its work and a size; our run.
+        theirs: of the same; the runs of PyTorch, by name.
+        unit: what is counted per second.
+        count: of a size; how many a run does.
+    """
+
+    works: dict[str, tuple[str, ...]]
+    ours: Callable[[str, str, Any], Run]
+    theirs: Callable[[str, str, Any], dict[str, Run]]
+    unit: str
+    count: Callable[[Any], int]
+
+    def measure(self, size: Any, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+        """Yields a row for each work that the options name: speeds by contender, and how ours compare."""
+        for name in options.models:
+            for work in (work for work in self.works[name] if work in options.work):
+                runs = {"jaxvision": self.ours(name, work, size)}
+                if options.against == "torch":
+                    runs |= self.theirs(name, work, size)
+                speeds, ratio = compare(runs, options.seconds, self.count(size))
+                row = {"model": name, "work": work, **dataclasses.asdict(size)}
+                yield row | {f"{self.unit}_per_second": speeds} | ratio
+
+    def main(self, description: str, prog: str, size: Any) -> None:
+        """Measures what the command line names, by default at this size."""
+        parser = argparse.ArgumentParser(description=description, prog=prog)
+        kinds = list(dict.fromkeys(work for works in self.works.values() for work in works))
+        parser.add_argument("--models", nargs="+", choices=self.works, default=list(self.works))
+        parser.add_argument("--work", nargs="+", choices=kinds, default=kinds)
+        for name, default in dataclasses.asdict(size).items():
+            parser.add_argument(f"--{name}", type=int, default=default)
+        parser.add_argument("--against", choices=["torch"], help="the peer that does the same work in the same run")
+        parser.add_argument("--seconds", type=float, default=3.0, help="of timing for each contender")
+        parser.add_argument("--output", type=Path, help="a JSON file of this machine, to which the rows are added")
+        options = parser.parse_args()
+        fields = dataclasses.asdict(size)
+        size = dataclasses.replace(size, **{name: getattr(options, name) for name in fields})
+        print(machine())
+        for row in self.measure(size, options):
+            rate = f"{self.unit}_per_second"
+            speeds = "  ".join(f"{who} {speed:,.4g}" for who, speed in row[rate].items())
+            print(f"{row['model']:9} {row['work']:6} {self.unit}/s: {speeds}   ratio {row.get('ratio')}", flush=True)
+            if options.output:
+                save(options.output, [row], ("model", "work", *fields))

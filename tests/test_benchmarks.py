@@ -1,5 +1,6 @@
 """What the speed benchmark counts, in which order it measures, and what it keeps."""
 
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -15,7 +16,7 @@ import jaxvision as jv
 from benchmarks import attention_length, attention_memory, images_and_sequences, recurrent, sequences, timing
 from benchmarks.throughput import Task, table
 from benchmarks.timing import medians, save
-from benchmarks.work import compare
+from benchmarks.work import Contest, compare
 from jaxvision.layers.pairs import Pairs
 from jaxvision.rnn.captioner import CaptionedImages
 
@@ -197,6 +198,29 @@ def test_speeds_are_compared_with_the_best_of_the_others(monkeypatch):
     assert compare({}, 3.0, 8) == ({"jaxvision": 16.0}, {})
 
 
+def test_a_contest_measures_what_the_command_line_names(monkeypatch, tmp_path, capsys):
+    runs = []
+
+    def ours(name, work, size):
+        return lambda: runs.append((name, work, size))
+
+    size = sequences.Size(vocabulary=7, width=8, depth=1, heads=2, batch=2, length=4)
+    theirs = lambda name, work, size: pytest.fail("no peer was asked for")
+    contest = Contest({"a": ("infer", "write"), "b": ("infer",)}, ours, theirs, "tokens", lambda size: size.batch)
+    file = tmp_path / "rows.json"
+    given = ["--work", "infer", "--width", "16", "--seconds", "0", "--output", f"{file}"]
+    monkeypatch.setattr(sys, "argv", ["contest", *given])
+    contest.main("", "contest", size)
+    asked = dataclasses.replace(size, width=16)
+    assert set(runs) == {("a", "infer", asked), ("b", "infer", asked)}
+    rows = json.loads(file.read_text())["rows"]
+    assert [(row["model"], row["work"], row["width"], "ratio" in row) for row in rows] == [
+        ("a", "infer", 16, False),
+        ("b", "infer", 16, False),
+    ]
+    assert "tokens/s: jaxvision" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_models_of_images_and_sequences_are_measured(monkeypatch, tmp_path):
     monkeypatch.setattr(images_and_sequences, "BACKBONE", "resnet8")
@@ -207,7 +231,7 @@ def test_models_of_images_and_sequences_are_measured(monkeypatch, tmp_path):
     rows = json.loads(file.read_text())["rows"]
     works = [(name, work) for name, works in images_and_sequences.WORK.items() for work in works]
     assert [(row["model"], row["work"]) for row in rows] == works
-    assert all(row["per_second"]["jaxvision"] > 0 for row in rows)
+    assert all(row["examples_per_second"]["jaxvision"] > 0 for row in rows)
 
 
 @pytest.mark.slow
