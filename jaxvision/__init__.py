@@ -2,6 +2,7 @@
 
 from jaxvision.convolutional import convolutionalize
 from jaxvision.initialize import init
+from jaxvision.memory import keep_memory
 from jaxvision.registry import create_model, list_models, preprocessing, pretrained
 from jaxvision.weights import WeightsError, load_weights, save_weights
 
@@ -11,6 +12,7 @@ __all__ = [
     "convolutionalize",
     "create_model",
     "init",
+    "keep_memory",
     "list_models",
     "load_weights",
     "preprocessing",

@@ -1,0 +1,5 @@
+"""Training scripts, to be run from a checkout."""
+
+from jaxvision.memory import keep_memory
+
+keep_memory()
