@@ -113,6 +113,22 @@ def test_heat_map_says_of_each_place_what_the_classifier_says_of_it(tmp_path, mo
     assert center == pytest.approx((4 * row + 39 / 2) / 156, abs=4 / 2 / 156)  # half a place
 
 
+def test_windows_of_the_heat_map_are_of_the_size_that_was_trained(tmp_path, monkeypatch):
+    kept = captured(monkeypatch)
+    monkeypatch.setattr(gallery, "ENLARGED", 1)
+    classifier = read_trained(complete_run(tmp_path / "run", "resnet8", 16))  # whose example has 32 pixels
+    photo = PHOTO[:16, :16]
+    heat_maps(photo, classifier)
+    ((_, maps),) = kept
+    logits = classifier.model.apply(
+        classifier.variables, classifier.preprocessing.normalize(photo[None] / np.float32(255)), train=False
+    )
+    found = {title.split(",")[0]: overlay.values for title, overlay in maps.items()}
+    for label, probability in zip(classifier.classes, jax.nn.softmax(logits[0]), strict=True):
+        if label in found:
+            np.testing.assert_allclose(found[label], [[probability]], rtol=1e-4)
+
+
 def test_explanations_lie_where_they_were_measured(tmp_path, monkeypatch):
     kept = captured(monkeypatch)
     classifier = read_trained(complete_run(tmp_path / "run"))

@@ -155,13 +155,16 @@ def feature_maps(
 
 def heat_maps(photo: np.ndarray, classifier: TrainedClassifier) -> Figure | None:  # uint8 [H, W, 3]
     """Draws the probabilities of the likeliest classes at each place; None where there can be none."""
-    size = classifier.model.example_input().shape[1]  # what the sliding head sees
+    try:
+        sliding, size = slid(classifier)
+    except (ValueError, TypeError) as error:
+        print(f"no heat map of the classes: {error}")
+        return None
     scale = ENLARGED * size / min(photo.shape[:2])
     height, width = (max(round(length * scale), size) for length in photo.shape[:2])
     enlarged = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
     image = classifier.preprocessing.normalize(jnp.asarray(in_channels(enlarged, classifier), jnp.float32) / 255)
     try:
-        sliding = jv.convolutionalize(classifier.model)
         logits = jax.jit(lambda variables, x: sliding.apply(variables, x, train=False))(classifier.variables, image)
     except (ValueError, TypeError) as error:
         print(f"no heat map of the classes: {error}")
@@ -173,6 +176,22 @@ def heat_maps(photo: np.ndarray, classifier: TrainedClassifier) -> Figure | None
         photo,
         {f"{classifier.classes[k]}, up to {heat[..., k].max():.0%}": Overlay(heat[..., k], extent) for k in likeliest},
     )
+
+
+def slid(classifier: TrainedClassifier) -> tuple[nn.Module, int]:
+    """Returns the classifier slid over larger images, and the height and width in pixels of what its head sees.
+
+    It sees what it saw in training; fully connected layers see what they were made for.
+
+    Raises:
+        TypeError: there is no feature map that the head could slide over.
+    """
+    model, size = classifier.model, classifier.preprocessing.image_size
+    if hasattr(model.backbone, "slide"):
+        return jv.convolutionalize(model), model.example_input().shape[1]
+    image = jax.ShapeDtypeStruct((1, size, size, classifier.channels), jnp.float32)
+    run = lambda variables, x: model.apply(variables, x, train=False, method="features")[-1]
+    return jv.convolutionalize(model, jax.eval_shape(run, classifier.variables, image).shape[1:3]), size
 
 
 def margins(count: int, window: float) -> tuple[float, float]:
