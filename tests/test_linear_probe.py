@@ -57,6 +57,13 @@ def test_random_features_of_the_digits(tmp_path, monkeypatch, capsys):
         probe(Options(run_dir=tmp_path / "run", seed=1))
 
 
+@pytest.mark.parametrize("model", ["nin", "squeezenet1_1"])
+def test_a_model_of_class_maps(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(linear_probe.classification, "build", None)  # it is refused before
+    with pytest.raises(ValueError, match=f"--model {model} makes its logits of class maps.*--group-rates backbone=0"):
+        probe(Options(model=model, run_dir=tmp_path / "run"))
+
+
 def test_a_model_without_such_a_head(tmp_path):
     with pytest.raises(ValueError, match="--model airbench94 has no linear head with a bias"):
         probe(Options(model="airbench94", run_dir=tmp_path / "run"))

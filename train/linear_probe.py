@@ -19,6 +19,8 @@ import tyro
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+import jaxvision as jv
+from jaxvision.classifier import ClassMaps
 from train import classification
 from train.data.images import LabelledImages
 from train.shared.figures import BLUE, GREY, STYLE, WIDTH
@@ -123,12 +125,18 @@ def probe(options: Options) -> dict[str, Any]:
     """Trains the head, and reports; of a complete run it returns the result.
 
     Raises:
-        ValueError: an option that cannot be, or a model without a head that has a bias.
+        ValueError: an option that cannot be, or a model whose logits are not those of a head with a bias, on pooled
+            features.
         RunError: the directory holds something else.
     """
     config = options.config
     if result := check_run(config.directory, config):
         return result
+    if isinstance(jv.create_model(options.model), ClassMaps):
+        raise ValueError(
+            f"--model {options.model} makes its logits of class maps, not of pooled features: train its head alone by "
+            f"python -m train.classification --model {options.model} --group-rates backbone=0, with the same --weights"
+        )
     experiment = classification.build(config)
     if set(experiment.state.params.get("head", {})) != {"kernel", "bias"}:
         raise ValueError(f"--model {options.model} has no linear head with a bias, which alone can be trained")
