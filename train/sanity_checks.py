@@ -6,7 +6,6 @@ learnt by heart, and images without content, from which less can be learnt.
 """
 
 import dataclasses
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import jaxvision as jv
 from train import classification
 from train.shared import report
 from train.shared.figures import BLUE, GREY, ORANGE, STYLE, WIDTH
-from train.shared.losses import LossConfig
+from train.shared.losses import LossConfig, make_loss
 from train.shared.optimizer import make_optimizer
 from train.shared.run import RunError, check_run, exit_on, start_run, to_json, write_json
 from train.shared.state import create_state
@@ -34,11 +33,12 @@ class Options:
     """Check a model and its data before training: the options are those of train.classification, and these."""
 
     training: classification.Config = dataclasses.field(default_factory=classification.Config)
-    """What is to be trained; the checks leave out its augmentation, label smoothing, schedule and weight decay."""
+    """What is to be trained; the checks leave out its augmentation, label smoothing, schedule and weight decay, and the
+    losses of auxiliary heads."""
     steps: int = 200
     """Steps in which the batch must be learnt."""
     initial_within: float = 0.3
-    """Share by which the loss before the first step may differ from the logarithm of the number of classes."""
+    """Share by which the loss before the first step may differ from that of a guess, in which all classes are alike."""
     learnt_below: float = 0.05
     """Loss of a batch that has been learnt."""
 
@@ -70,14 +70,17 @@ def plain(config: classification.Config) -> classification.Config:
         random_erase=0.0,
         mixup=0.0,
         cutmix=0.0,
-        loss=LossConfig(label_smoothing=0.0),
+        loss=dataclasses.replace(config.loss, label_smoothing=0.0),
         optimizer=optimizer,
     )
 
 
 def learn(config: classification.Config, experiment: classification.Experiment, steps: int) -> dict[str, list[float]]:
-    """Trains on one batch over and over, and on the same labels without content; returns the losses of both."""
-    model = experiment.model
+    """Trains on one batch over and over, and on the same labels without content; returns the losses of both.
+
+    They are those of the head alone: with the losses of auxiliary heads, a guess would have another.
+    """
+    model = experiment.model.clone(auxiliary_weight=0.0)
     batch = next(experiment.data.train.batches(experiment.order, 0, 1))
     batch = {name: jnp.asarray(batch[name]) for name in ("image", "label")}
     rate = lambda step: config.optimizer.learning_rate
@@ -96,14 +99,19 @@ def learn(config: classification.Config, experiment: classification.Experiment, 
     return losses
 
 
+def guess(config: LossConfig, num_classes: int) -> float:
+    """Returns the loss of an answer in which all classes have the same logit, zero."""
+    return float(make_loss(config)(jnp.zeros((1, num_classes)), jnp.zeros(1, int))[0])
+
+
 def judge(losses: dict[str, list[float]], num_classes: int, options: Options) -> dict[str, tuple[bool, str]]:
     """Returns, for each check, whether it passed and what was found."""
-    initial, expected = losses["batch"][0], math.log(num_classes)
+    initial, expected = losses["batch"][0], guess(plain(options.training).loss, num_classes)
     last, blind = (float(np.mean(values[-5:])) for values in losses.values())
     return {
         "the loss before the first step is that of a guess": (
             abs(initial - expected) <= options.initial_within * expected,
-            f"{initial:.3f}; log {num_classes} = {expected:.3f}",
+            f"{initial:.3f}; a guess among {num_classes} classes has {expected:.3f}",
         ),
         "one batch is learnt by heart": (
             last < options.learnt_below,
@@ -117,13 +125,13 @@ def judge(losses: dict[str, list[float]], num_classes: int, options: Options) ->
 
 
 @mpl.rc_context(STYLE)
-def draw(losses: dict[str, list[float]], num_classes: int) -> Figure:
-    """Draws the loss of the batch and of the empty images over the steps."""
+def draw(losses: dict[str, list[float]], expected: float) -> Figure:
+    """Draws the loss of the batch and of the empty images over the steps, and that of a guess."""
     figure = Figure((0.7 * WIDTH, 4), layout="constrained")
     axes = figure.subplots()
     for (name, values), color in zip(losses.items(), (BLUE, ORANGE), strict=True):
         axes.plot(values, color=color, label=name)
-    axes.axhline(math.log(num_classes), color=GREY, linestyle="--", label="a guess")
+    axes.axhline(expected, color=GREY, linestyle="--", label="a guess")
     axes.set(yscale="log", xlabel="step", ylabel="training loss", title="The same batch, step after step")
     axes.legend()
     return figure
@@ -151,7 +159,9 @@ def check(options: Options) -> dict[str, Any]:
             },
             config=to_json(options),
             records=[],
-            figures={"Loss of one batch, and of empty images with its labels": draw(losses, num_classes)},
+            figures={
+                "Loss of one batch, and of empty images with its labels": draw(losses, guess(config.loss, num_classes))
+            },
         )
         result = {"checks": {name: {"passed": p, "found": f} for name, (p, f) in verdicts.items()}, "losses": losses}
         write_json(directory / "result.json", result)
