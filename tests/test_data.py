@@ -137,6 +137,14 @@ def test_bad_headers_are_named(tmp_path, content, message):
         read_idx(tmp_path / "file", axes=1)
 
 
+@pytest.mark.parametrize(("part", "images", "labels"), [("train", 100, 90), ("t10k", 20, 30)])
+def test_a_label_for_each_image_is_asked_for(directory, part, images, labels):
+    write_idx(directory / f"{part}-labels-idx1-ubyte", np.arange(labels) % 10)
+    message = rf"{part}-images-idx3-ubyte.gz holds {images} images, \S*{part}-labels-idx1-ubyte holds {labels} labels"
+    with pytest.raises(ValueError, match=message):
+        load_images("mnist", directory, 28)
+
+
 def test_labels_out_of_range_are_named(directory):
     write_idx(directory / "t10k-labels-idx1-ubyte", np.arange(20))
     with pytest.raises(ValueError, match=r"--data-dir .*the test split holds 10 labels outside 0\.\.9, the first 10"):

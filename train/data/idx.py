@@ -19,7 +19,7 @@ def load(directory: Path | None, image_size: int, *, classes: tuple[str, ...]) -
     """Returns the published training set, a stratified tenth of it as validation, and the published test set.
 
     Raises:
-        ValueError: no directory was given, or a file is damaged.
+        ValueError: no directory was given, a file is damaged, or there are more or fewer labels than images.
         FileNotFoundError: a file is not in the directory.
     """
     if directory is None:
@@ -31,8 +31,10 @@ def load(directory: Path | None, image_size: int, *, classes: tuple[str, ...]) -
 
 
 def _read_split(directory: Path, part: str, image_size: int) -> Split:
-    images = read_idx(_find(directory, f"{part}-images-idx3-ubyte"), axes=3)
-    labels = read_idx(_find(directory, f"{part}-labels-idx1-ubyte"), axes=1)
+    files = [_find(directory, f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
+    images, labels = (read_idx(file, axes) for file, axes in zip(files, (3, 1), strict=True))
+    if len(images) != len(labels):
+        raise ValueError(f"{files[0]} holds {len(images)} images, {files[1]} holds {len(labels)} labels")
     return Split(np.stack([resize(image, image_size) for image in images]), labels.astype(np.int32))
 
 
