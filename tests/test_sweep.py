@@ -269,6 +269,56 @@ def test_trials_score_what_runs_of_their_own_do(tmp_path, capsys):
         sweep.run(dataclasses.replace(config, subset=0.5))
 
 
+@pytest.mark.parametrize(
+    ("space", "options", "message"),
+    [
+        (("warmup=0,0.1", "schedule=onecycle,cosine"), {}, "--warmup 0.0 is too small"),
+        (("train_size=32,16",), {}, "--model lenet5 of --image-size 32 cannot take --train-size 16"),
+        (("model=lenet5,resnet8",), {"group_rates": ("backbone/c1=0",)}, "no parameter is below backbone/c1"),
+    ],
+)
+def test_points_that_cannot_be_trained_are_refused_before_the_search(space, options, message, tmp_path):
+    training = classification.Config(devices=1, run_dir=tmp_path, optimizer=OptimizerConfig(**options))
+    with pytest.raises(ValueError, match=message):
+        sweep.build(sweep.Config(space=space, search=("grid",), training=training))
+
+
+class Halving:
+    """Takes batches of an even number."""
+
+    def check(self, config):
+        if config.batch_size % 2:
+            raise ValueError(f"--batch-size {config.batch_size} is odd")
+
+    def __call__(self, configs):
+        return [(config.batch_size / 1000, 1.0) for config in configs]
+
+
+def test_points_that_a_sampler_finds_impossible_are_told(tmp_path, capsys):
+    needs("tpe")
+    config = sweep.Config(
+        space=("batch_size=200..300",), search=("tpe",), trials=8, training=classification.Config(run_dir=tmp_path)
+    )
+    result = sweep.train(config, Halving())
+    trials = sweep.read_trials(tmp_path / "trials.jsonl")
+    failed = [trial for trial in trials if trial["parameters"]["batch_size"] % 2]
+    assert 0 < len(failed) < len(trials) == 8
+    for trial in trials:
+        expected = f"--batch-size {trial['parameters']['batch_size']} is odd" if trial in failed else None
+        assert trial.get("error") == expected
+    assert result["best"]["score"] == max(trial["score"] for trial in trials) > 0
+    assert f"8, {len(failed)} of which could not be trained" in (tmp_path / "report.html").read_text()
+    sweep.show(config, result)
+    assert f"{failed[0]['parameters']['batch_size']} is odd" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_search_of_which_nothing_can_be_trained(tmp_path):
+    config = sweep.Config(training=classification.Config(run_dir=tmp_path))
+    trial = {"search": "tpe", "number": 0, "parameters": {}, "score": 0.0, "loss": None, "error": "it is odd"}
+    with pytest.raises(RunError, match="none of the 1 trials could be trained, the first because of it is odd"):
+        sweep.conclude(config, [trial])
+
+
 def test_the_command_line_is_that_of_the_config():
     config = sweep.configure(
         classification.Config(model="resnet8", norm_momentum=0.8),

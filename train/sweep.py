@@ -200,6 +200,10 @@ def traced_optimizer(config: OptimizerConfig, total_steps: int) -> optax.Gradien
     return optax.inject_hyperparams(make)(learning_rate=config.learning_rate, weight_decay=config.weight_decay)
 
 
+class ImpossibleTrial(Exception):
+    """A point that cannot be trained; the message names the option."""
+
+
 class Objective:
     """Trains trials that differ in learning rate and weight decay alone at once, and scores them."""
 
@@ -210,7 +214,8 @@ class Objective:
             ValueError: an option that cannot be.
         """
         self._task = classification.prepare(config.training)
-        self._models: dict[tuple, tuple[nn.Module, Any]] = {}
+        self._models: dict[tuple, nn.Module] = {}
+        self._variables: dict[tuple, Any] = {}
         self._compiled = functools.lru_cache(MOST_PROGRAMS)(self._compile)
         train = self._task.data.train
         if isinstance(train, Split):
@@ -221,18 +226,23 @@ class Objective:
     def check(self, config: classification.Config) -> None:
         """Raises ValueError for a config that cannot be trained."""
         check_batch_size(config.batch_size, self._task.mesh, config.optimizer.accumulate)
-        ShuffledOrder(len(self._subset), config.batch_size, config.seed)
-        self._model(config)
+        order = ShuffledOrder(len(self._subset), config.batch_size, config.seed)
+        _, variables = self._model(config)
+        rule = traced_optimizer(config.optimizer, config.epochs * order.steps_per_epoch)
+        jax.eval_shape(rule.init, variables["params"])
 
     def _model(self, config: classification.Config) -> tuple[nn.Module, Any]:
         """Returns the model and the variables that every trial of it starts from."""
         key, data = (config.model, config.precision, config.norm_momentum), self._task.data
-        if key not in self._models:
+        checked = (*key, config.train_size)
+        if checked not in self._models:
             shape = (config.image_size, config.image_size, data.shape[-1])
-            model = classification.create_model(config, len(data.classes), shape)
+            self._models[checked] = classification.create_model(config, len(data.classes), shape)
+        model = self._models[checked]
+        if key not in self._variables:
             init_key = jax.random.split(jax.random.key(config.seed))[0]
-            self._models[key] = model, transfer.initial_variables(config.transfer, config.model, model, init_key)
-        return self._models[key]
+            self._variables[key] = transfer.initial_variables(config.transfer, config.model, model, init_key)
+        return model, self._variables[key]
 
     def __call__(self, configs: Sequence[classification.Config]) -> list[tuple[float, float]]:
         """Returns accuracy and loss on the validation split of each config after its last epoch."""
@@ -299,7 +309,7 @@ def search(
     Args:
         kind: of the search.
         space: what is searched.
-        score: accuracy and loss of points that can be trained at once.
+        score: accuracy and loss of points that can be trained at once; raises ImpossibleTrial.
         done: trials of this search that are finished.
         config: how many trials, points and trials at once.
 
@@ -312,7 +322,7 @@ def search(
         for number in range(config.trials):
             point = sampler.ask()
             if number not in finished:
-                (finished[number],) = _trials(kind, [number], [point], score([point]))
+                finished[number] = _attempt(kind, number, point, score)
                 yield [finished[number]]
             elif finished[number]["parameters"] != point:
                 raise RunError(
@@ -357,15 +367,26 @@ def _trials(
     ]
 
 
+def _attempt(kind: Search, number: int, point: Parameters, score: Callable) -> Trial:
+    """Returns a trial of a search that learns; one that cannot be trained has a score of 0 and an `error`."""
+    try:
+        (trial,) = _trials(kind, [number], [point], score([point]))
+    except ImpossibleTrial as error:
+        (trial,) = _trials(kind, [number], [point], [(0.0, math.inf)])
+        trial["error"] = str(error)
+    return trial
+
+
 def read_trials(file: Path) -> list[Trial]:
     """Returns the trials of a `trials.jsonl`; none where there is no file."""
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Returns trials, the best first: by accuracy, then by loss, then by number."""
+    """Returns trials, the best first: by accuracy, then by loss, then by number; last those that cannot be trained."""
     loss = lambda trial: math.inf if trial["loss"] is None else trial["loss"]
-    return sorted(trials, key=lambda trial: (-trial["score"], loss(trial), trial["search"], trial["number"]))
+    place = lambda trial: ("error" in trial, -trial["score"], loss(trial), trial["search"], trial["number"])
+    return sorted(trials, key=place)
 
 
 def build(config: Config) -> Objective:
@@ -390,7 +411,16 @@ def train(config: Config, objective: Objective) -> dict[str, Any]:
     Returns:
         The best trial, the command that trains it and the importance of each hyperparameter, as in `result.json`.
     """
-    score = lambda points: objective([configure(config.training, point) for point in points])
+
+    def score(points: list[Parameters]) -> list[tuple[float, float]]:
+        try:
+            configs = [configure(config.training, point) for point in points]
+            for one in configs:
+                objective.check(one)
+        except ValueError as error:
+            raise ImpossibleTrial(str(error)) from error
+        return objective(configs)
+
     return conclude(config, carry_out(config, config.dimensions, score))
 
 
@@ -409,20 +439,27 @@ def carry_out(config: Config, space: Space, score: Callable) -> list[Trial]:
 
 
 def conclude(config: Config, trials: list[Trial]) -> dict[str, Any]:
-    """Writes the report, and the result last."""
+    """Writes the report, and the result last.
+
+    Raises:
+        RunError: no trial could be trained.
+    """
     space = config.dimensions
     best = ranked(trials)[0]
+    if "error" in best:
+        raise RunError(f"none of the {len(trials)} trials could be trained, the first because of {trials[0]['error']}")
     command = command_line(configure(config.training, best["parameters"]))
-    shares = importances(space, trials)
+    trained = [trial for trial in trials if "error" not in trial]
+    shares = importances(space, trained)
     drawn = {
         "Share of the variance of the score that each hyperparameter explains by itself": draw_importance(shares),
-        "Score against each hyperparameter": draw_trials(space, trials),
+        "Score against each hyperparameter": draw_trials(space, trained),
         "Best of so many trials": draw_searches(trials),
     }
     report.write_report(
         config.directory,
         title=f"{config.training.model} on {config.training.data}: {', '.join(config.search)} search",
-        summary={"best validation accuracy": f"{best['score']:.2%}", "trials": f"{len(trials)}"}
+        summary={"best validation accuracy": f"{best['score']:.2%}", "trials": describe_count(trials)}
         | {name.replace("_", " "): f"{value}" for name, value in best["parameters"].items()},
         config=to_json(config),
         records=[],
@@ -431,6 +468,12 @@ def conclude(config: Config, trials: list[Trial]) -> dict[str, Any]:
     result = {"best": best, "command": command, "importance": shares, "trials": len(trials)}
     write_json(config.directory / "result.json", result)
     return result
+
+
+def describe_count(trials: Sequence[Trial]) -> str:
+    """Says how many trials there are, and how many of them could not be trained."""
+    failed = sum("error" in trial for trial in trials)
+    return f"{len(trials)}" + (f", {failed} of which could not be trained" if failed else "")
 
 
 def importances(space: Space, trials: Sequence[Trial]) -> dict[str, float]:
@@ -451,7 +494,7 @@ def show(config: Config, result: dict[str, Any]) -> None:
     names = list(config.dimensions)
     table = Table("search", "trial", *names, "accuracy", "loss")
     for trial in ranked(read_trials(config.directory / "trials.jsonl")):
-        loss = "not finite" if trial["loss"] is None else f"{trial['loss']:.4f}"
+        loss = trial.get("error", "not finite") if trial["loss"] is None else f"{trial['loss']:.4f}"
         values = [f"{trial['parameters'][name]}" for name in names]
         table.add_row(trial["search"], f"{trial['number']}", *values, f"{trial['score']:.2%}", loss)
     console = Console()

@@ -15,7 +15,8 @@ import numpy as np
 Value = float | int | str
 Parameters = dict[str, Value]
 Trial = dict[str, Any]
-"""`search`, `number`, `parameters`, `score` (accuracy on the validation split), `loss` (None if not finite)."""
+"""`search`, `number`, `parameters`, `score` (accuracy on the validation split), `loss` (None if not finite); an `error`
+where the point cannot be trained."""
 MOST_BINS = 5
 
 
