@@ -1,6 +1,7 @@
 """What a classifier is trained on: losses by hand, images changed as the options say."""
 
 import dataclasses
+import math
 from types import SimpleNamespace
 from typing import get_args, get_type_hints
 
@@ -129,9 +130,17 @@ def test_options_of_the_loss_reach_it():
     ]:
         found = make_loss(LossConfig(loss=name, label_smoothing=0.2, focal_gamma=3.0))(LOGITS, LABELS)
         np.testing.assert_array_equal(found, expected)
-    for options, message in [({"label_smoothing": 1.0}, "--label-smoothing"), ({"focal_gamma": -1.0}, "--focal-gamma")]:
+    for options, message in [
+        ({"label_smoothing": 1.0}, "--label-smoothing"),
+        ({"focal_gamma": -1.0}, "--focal-gamma"),
+        ({"focal_gamma": math.inf}, "--focal-gamma must be finite, got inf"),
+        ({"focal_gamma": math.nan}, "--focal-gamma must be finite, got nan"),
+    ]:
         with pytest.raises(ValueError, match=message):
             LossConfig(**options)
+    for temperature in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"--temperature must be finite, got {temperature}"):
+            DistillationConfig(temperature=temperature)
 
 
 def test_each_batch_is_mixed_in_one_of_the_ways_asked_for():
@@ -225,6 +234,9 @@ def test_what_cannot_be_done_to_images_is_refused(options, message):
 def test_negative_mixing_is_refused(option):
     with pytest.raises(ValueError, match=f"--{option} must be 0 or more, got -1"):
         dataclasses.replace(Config(), **{option: -1})
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"--{option} must be finite, got {value}"):
+            dataclasses.replace(Config(), **{option: value})
 
 
 def test_norm_momentum_is_that_of_the_model():

@@ -1,5 +1,7 @@
 """Logistic regression against automatic differentiation, scikit-learn and its own loop."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,6 +95,8 @@ def test_half_of_the_examples_are_cats():
         ("steps", 0, "--steps must be 1 or more, got 0"),
         ("seed", -1, "--seed must be 0 or more, got -1"),
         ("learning_rate", 0.0, "--learning-rate must be above 0, got 0.0"),
+        ("learning_rate", math.nan, "--learning-rate must be finite, got nan"),
+        ("learning_rate", math.inf, "--learning-rate must be finite, got inf"),
     ],
 )
 def test_options_that_cannot_be(option, value, message):

@@ -1,6 +1,7 @@
 """Schedules at points computed by hand; optimizers against torch's formulas or optax's own."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -158,6 +159,15 @@ def test_mask():
         ("ema", 1.0, "--ema must be between 0 and 1"),
         ("epsilon", 0.0, "--epsilon must be above 0, got 0.0"),
         ("accumulate", 0, "--accumulate must be 1 or more"),
+        ("momentum", 1.5, "--momentum must be from 0 to below 1, got 1.5"),
+        ("momentum", math.nan, "--momentum must be from 0 to below 1, got nan"),
+        ("step_factor", -1.0, "--step-factor must be 0 or more, got -1.0"),
+        ("power", -2.0, "--power must be 0 or more, got -2.0"),
+        ("learning_rate", math.inf, "--learning-rate must be finite, got inf"),
+        ("step_factor", math.inf, "--step-factor must be finite, got inf"),
+        ("power", math.nan, "--power must be finite, got nan"),
+        ("weight_decay", math.inf, "--weight-decay must be finite, got inf"),
+        ("epsilon", math.inf, "--epsilon must be finite, got inf"),
     ],
 )
 def test_bad_options_are_named(option, value, message):

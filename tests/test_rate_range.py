@@ -29,8 +29,14 @@ def test_the_steepest_fall_and_the_lowest_loss():
     assert lowest == pytest.approx((2e-6) ** (1 / 3), rel=0.1)  # where 2e-6 / rate^3 = 1
     losses[45] -= 0.05  # one easy batch: after it, for one step, the fall is the steepest
     assert suggest(rates, losses)[0] == pytest.approx(1e-3, rel=0.15)
-    with pytest.raises(ValueError, match="nothing was learnt"):
+    with pytest.raises(ValueError, match="nothing was learnt; a lower --lowest may help"):
         suggest(rates, rates)
+    too_low = 2.3 + 0.1 * np.random.RandomState(0).rand(101)
+    too_low[0] = 2.3  # the batches alone differ
+    with pytest.raises(ValueError, match=r"nothing was learnt; a higher --highest may help"):
+        suggest(rates, too_low)
+    with pytest.raises(ValueError, match="nothing was learnt; a lower --lowest may help"):
+        suggest(rates[:2], too_low[:2], diverged=True)  # the third was not finite
 
 
 def test_slopes_are_those_of_lines_through_what_is_around():
@@ -78,6 +84,7 @@ def test_a_search_is_not_repeated_nor_overwritten(options, monkeypatch):
     ("arguments", "message"),
     [
         ({"lowest": 1.0, "highest": 0.1}, "--lowest 1.0 must be above 0 and below --highest 0.1"),
+        ({"highest": math.inf}, "--highest must be finite, got inf"),
         ({"steps": 5}, "--steps must be 10 or more, got 5"),
         ({"smoothing": 1.0}, "--smoothing must be from 0"),
     ],

@@ -109,3 +109,5 @@ def test_errors():
         Options(steps=0)
     with pytest.raises(ValueError, match="--learnt-below must be above 0, got 0"):
         Options(learnt_below=0)
+    with pytest.raises(ValueError, match="--initial-within must be above 0, got nan"):
+        Options(initial_within=math.nan)

@@ -7,6 +7,7 @@ all colours.
 
 import dataclasses
 import io
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,6 +57,8 @@ class Options:
         for name, least in (("examples", 2), ("steps", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name} must be {least} or more, got {getattr(self, name)}")
+        if not math.isfinite(self.learning_rate):
+            raise ValueError(f"--learning-rate must be finite, got {self.learning_rate}")
         if self.learning_rate <= 0:
             raise ValueError(f"--learning-rate must be above 0, got {self.learning_rate}")
 

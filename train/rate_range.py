@@ -25,6 +25,8 @@ from train.shared.step import means
 
 GROWTH = 4.0
 """Times its lowest value that the smoothed loss reaches before the search ends."""
+GROWN = 1.5
+"""Times its lowest value that the smoothed loss has where the rates were too high: batches differ by less."""
 SPAN = 3.0
 """Factor of the rate over which the fall of the loss is measured."""
 
@@ -52,6 +54,8 @@ class Options:
         """
         if not 0 < self.lowest < self.highest:
             raise ValueError(f"--lowest {self.lowest} must be above 0 and below --highest {self.highest}")
+        if not math.isfinite(self.highest):
+            raise ValueError(f"--highest must be finite, got {self.highest}")
         if self.steps < 10:
             raise ValueError(f"--steps must be 10 or more, got {self.steps}")
         if not 0 <= self.smoothing < 1:
@@ -94,16 +98,25 @@ def smoothed(values: Sequence[float], decay: float) -> np.ndarray:
     return np.array(averages) / (1 - decay ** np.arange(1, len(values) + 1))
 
 
-def suggest(rates: np.ndarray, losses: np.ndarray) -> tuple[float, float]:  # [N], [N]
+def suggest(rates: np.ndarray, losses: np.ndarray, diverged: bool = False) -> tuple[float, float]:  # [N], [N]
     """Returns the rate at which the loss falls fastest, per factor of the rate, and that at which it is lowest.
 
     The first is a safe rate to train at, the second is already too high.
+
+    Args:
+        rates, losses: of the steps taken.
+        diverged: whether they ended before the last rate, because the loss grew.
+
+    Raises:
+        ValueError: the loss did not fall; the message says whether the rates were too high or too low.
     """
     lowest = int(losses.argmin())
     if lowest < 2:
+        too_high = diverged or losses[-1] > GROWN * losses[lowest]
+        advice = "a lower --lowest" if too_high else "a higher --highest"
         raise ValueError(
-            f"the loss was lowest at the rate {rates[lowest]:.2g}, one of the first: nothing was learnt; a lower "
-            "--lowest may help"
+            f"the loss was lowest at the rate {rates[lowest]:.2g}, one of the first, and {losses[-1]:.3g} in place of "
+            f"{losses[lowest]:.3g} at the last, {rates[-1]:.2g}: nothing was learnt; {advice} may help"
         )
     slopes = slopes_of(rates, losses)
     return float(rates[slopes[: lowest + 1].argmin()]), float(rates[lowest])
@@ -145,7 +158,7 @@ def find(options: Options) -> dict[str, Any]:
     if result := check_run(directory, options):
         return result
     rates, losses = measure(options)
-    steepest, lowest = suggest(rates, losses)
+    steepest, lowest = suggest(rates, losses, diverged=len(rates) < options.steps)
     with start_run(directory, options):
         result = {"steepest": steepest, "lowest": lowest, "rates": rates.tolist(), "losses": losses.tolist()}
         report.write_report(

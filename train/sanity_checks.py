@@ -51,7 +51,7 @@ class Options:
         if self.steps < 1:
             raise ValueError(f"--steps must be 1 or more, got {self.steps}")
         for name in ("initial_within", "learnt_below"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
 
     @property

@@ -1,6 +1,7 @@
 """The options that every training script has beside those of its own."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -50,8 +51,10 @@ class TrainingConfig:
             self.check_least(1, "patience")
 
     def check_least(self, least: float, *names: str) -> None:
-        """Raises ValueError for the first of the options named that is below `least`."""
+        """Raises ValueError for the first of the options named that is below `least`, or not finite."""
         for name in names:
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"--{name.replace('_', '-')} must be finite, got {getattr(self, name)}")
             if getattr(self, name) < least:
                 raise ValueError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(self, name)}")
 

@@ -4,6 +4,7 @@ Shapes: B batch, K classes.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -35,6 +36,8 @@ class LossConfig:
         """
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"--label-smoothing must be from 0 to below 1, got {self.label_smoothing}")
+        if not math.isfinite(self.focal_gamma):
+            raise ValueError(f"--focal-gamma must be finite, got {self.focal_gamma}")
         if self.focal_gamma < 0:
             raise ValueError(f"--focal-gamma must be 0 or more, got {self.focal_gamma}")
 
@@ -56,6 +59,8 @@ class DistillationConfig:
         Raises:
             ValueError: an option outside its range.
         """
+        if not math.isfinite(self.temperature):
+            raise ValueError(f"--temperature must be finite, got {self.temperature}")
         if self.temperature < 0:
             raise ValueError(f"--temperature must be 0 or more, got {self.temperature}")
         if not 0 <= self.teacher_share <= 1:

@@ -62,12 +62,18 @@ class OptimizerConfig:
         Raises:
             ValueError: an option outside its range.
         """
+        for name in ("learning_rate", "step_factor", "power", "weight_decay", "epsilon"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"--{name.replace('_', '-')} must be finite, got {getattr(self, name)}")
         for name, valid, expected in [
             ("learning_rate", self.learning_rate >= 0, "0 or more"),
             ("warmup", 0 <= self.warmup < 1, "a share of the run from 0 to below 1"),
             ("milestones", all(0 < m < 1 for m in self.milestones), "shares of the run between 0 and 1"),
+            ("step_factor", self.step_factor >= 0, "0 or more"),
             ("plateau", self.plateau >= 1, "1 or more"),
+            ("power", self.power >= 0, "0 or more"),
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
             ("epsilon", self.epsilon > 0, "above 0"),
             ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0"),
             ("accumulate", self.accumulate >= 1, "1 or more"),
