@@ -53,6 +53,14 @@ def test_images_are_resized(tmp_path):
     assert load_images("cifar10", tmp_path, 16).shape == (16, 16, 3)
 
 
+def test_a_directory_without_folders_of_classes(tmp_path):
+    message = r"neither data_batch_1.bin \(.*\) nor data_batch_1 \(.*\) nor airplane/ and the other folders of images"
+    with pytest.raises(FileNotFoundError, match=message):
+        load_images("cifar10", tmp_path, 32)
+    with pytest.raises(FileNotFoundError, match=r"neither train.bin \(of cifar-100-binary\) nor train \(\S+ \S+$"):
+        load_images("cifar100", tmp_path, 32)
+
+
 def test_bad_folders_are_named(tmp_path):
     write(tmp_path, PER_CLASS)
     bad = tmp_path / "cat" / "3.png"

@@ -82,13 +82,16 @@ CIFAR100 = (
 )
 
 
-def load(directory: Path | None, image_size: int, *, layouts: tuple[Layout, ...]) -> ImageSet:
+def load(
+    directory: Path | None, image_size: int, *, layouts: tuple[Layout, ...], others: tuple[str, ...] = ()
+) -> ImageSet:
     """Returns the published training set, a stratified tenth of it as validation, and the published test set.
 
     Args:
         directory: of the files, or one that holds the published folder of them.
         image_size: height and width that images are resized to.
         layouts: that are looked for, in this order.
+        others: what else was looked for, for the error where nothing is there.
 
     Raises:
         ValueError: no directory was given, or a file is damaged.
@@ -96,7 +99,7 @@ def load(directory: Path | None, image_size: int, *, layouts: tuple[Layout, ...]
     """
     if directory is None:
         raise ValueError("this data set needs --data-dir, the directory of its files")
-    folder, layout = _find(directory, layouts)
+    folder, layout = _find(directory, layouts, others)
     read = read_pickled if layout.names_key else read_binary
     classes = (read_pickled_names if layout.names_key else read_names)(folder / layout.names, layout)
     parts = [read(folder / name, layout, layout.counts[0]) for name in layout.train]
@@ -107,14 +110,14 @@ def load(directory: Path | None, image_size: int, *, layouts: tuple[Layout, ...]
     return ImageSet(classes, pick(images[kept], labels[kept]), pick(images[held_out], labels[held_out]), pick(*test))
 
 
-def _find(directory: Path, layouts: tuple[Layout, ...]) -> tuple[Path, Layout]:
+def _find(directory: Path, layouts: tuple[Layout, ...], others: tuple[str, ...]) -> tuple[Path, Layout]:
     """Returns the folder that holds a file of images, and its layout; other files may be missing from it."""
     for layout in layouts:
         for folder in (directory, directory / layout.folder):
             if any((folder / name).is_file() for name in (*layout.train, layout.test)):
                 return folder, layout
-    looked_for = " nor ".join(f"{layout.train[0]} (of {layout.folder})" for layout in layouts)
-    raise FileNotFoundError(f"--data-dir {directory} holds neither {looked_for}")
+    looked_for = [*(f"{layout.train[0]} (of {layout.folder})" for layout in layouts), *others]
+    raise FileNotFoundError(f"--data-dir {directory} holds neither {' nor '.join(looked_for)}")
 
 
 def _resized(images: np.ndarray, size: int) -> np.ndarray:  # [N, 3, 32, 32] -> [N, size, size, 3]
@@ -199,7 +202,7 @@ def load_cifar10(directory: Path | None, image_size: int) -> ImageSet:
     """Loads CIFAR-10 from its published files or from image files; see `load` and `load_image_files`."""
     if directory is not None and (folder := folder_of_classes(directory)):
         return load_image_files(folder, image_size)
-    return load(directory, image_size, layouts=CIFAR10)
+    return load(directory, image_size, layouts=CIFAR10, others=(f"{CLASSES[0]}/ and the other folders of images",))
 
 
 def load_cifar100(directory: Path | None, image_size: int) -> ImageSet:
