@@ -76,6 +76,10 @@ def test_of_a_run_everything_is_drawn_and_without_one_what_needs_none(tmp_path, 
         (["--output", "mine"], r"mine is not empty and not a gallery \(it has no gallery.json\)"),
         (["--output", "mine", "--overwrite"], "mine is not empty and not a gallery"),
         (["--output", "new", "--photo", "no.png"], "no.png cannot be read as an image"),
+        (
+            ["--output", "new", "--photo", "small.png"],
+            r"--photo small.png is smaller than the filter of \(3, 3\): \(2, 9\)",
+        ),
         (["--output", "new", "--run", "mine"], "mine holds no complete run"),
     ],
 )
@@ -83,9 +87,10 @@ def test_what_cannot_be_is_refused(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
+    Image.new("RGB", (9, 2)).save("small.png")
     with pytest.raises(SystemExit, match=message):
         run(monkeypatch, *arguments)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "notes.txt"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "notes.txt", "small.png"]
 
 
 def captured(monkeypatch):

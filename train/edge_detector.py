@@ -57,6 +57,12 @@ class Options:
                 raise ValueError(f"--{name} must be {least} or more, got {getattr(self, name)}")
 
 
+def check_photo(path: Path | None, image: np.ndarray, kernel: np.ndarray) -> None:  # [H, W], [h, w]
+    """Raises ValueError for a photograph in which the filter does not lie."""
+    if min(image.shape) < len(kernel):
+        raise ValueError(f"--photo {path} is smaller than the filter of {kernel.shape}: {image.shape}")
+
+
 def learn_filter(
     image: np.ndarray, filtered: np.ndarray, *, steps: int = 400, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:  # [H, W], [H - h + 1, W - w + 1] -> [h, w], [steps]
@@ -108,8 +114,7 @@ def main() -> None:
     known = FILTERS[options.filter]
     with exit_on(ValueError, OSError):
         image = grey(read_photo(options.photo))
-        if min(image.shape) < len(known):
-            raise ValueError(f"--photo {options.photo} is smaller than the filter of {known.shape}: {image.shape}")
+        check_photo(options.photo, image, known)
         learnt, errors = learn_filter(
             image, np.asarray(filters.correlate(image, known)), steps=options.steps, seed=options.seed
         )

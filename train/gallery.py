@@ -26,7 +26,7 @@ from jaxvision.ops import filters
 from jaxvision.ops.receptive_field import Span, receptive_field
 from train.data.images import center_crop, resize
 from train.data.photograph import Sample, grey, read_photo
-from train.edge_detector import FILTERS, learn_filter
+from train.edge_detector import FILTERS, check_photo, learn_filter
 from train.shared import photo_figures
 from train.shared.photo_figures import Box, Overlay
 from train.shared.report import write_report
@@ -299,6 +299,7 @@ def main() -> None:
     with exit_on(RunError, ValueError, OSError):
         check_output(options)
         photo = read_photo(options.photo, sample=options.sample)
+        check_photo(options.photo, grey(photo), FILTERS["sobel"])
         classifier = read_trained(options.run) if options.run else None
         drawn = drawings(photo, classifier)
         about = str(options.photo or f"{options.sample} of scikit-learn")
