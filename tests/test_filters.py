@@ -135,7 +135,11 @@ def test_output_sizes_of_the_classics(arguments, expected):
         (lambda: filters.correlate(IMAGE, np.ones((3, 3)), padding="full"), '"valid" or "same"'),
         (lambda: filters.correlate_channels(np.ones((6, 6, 3)), np.ones((3, 3, 1, 2))), "3 and 1 channels"),
         (lambda: filters.sobel(2), "axis must be 0"),
+        (lambda: filters.correlate(IMAGE, np.ones((3, 3)), stride=0), "stride must be 1 or more, got 0"),
+        (lambda: filters.convolve(IMAGE, np.ones((3, 3)), stride=-1), "stride must be 1 or more, got -1"),
         (lambda: filters.gaussian(0, 1), "size must be positive, got 0"),
+        (lambda: filters.gaussian(5, np.nan), "sigma must be positive, got nan"),
+        (lambda: filters.gabor(9, wavelength=4, sigma=1, phase=np.nan), "phase must be finite, got nan"),
         (lambda: filters.gabor(9, wavelength=0, sigma=1), "wavelength must be positive"),
     ],
 )

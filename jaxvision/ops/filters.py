@@ -79,9 +79,12 @@ def gabor(
         phase: of the cosine at the centre, in radians.
 
     Raises:
-        ValueError: a size, wavelength, deviation or aspect that is not positive.
+        ValueError: a size, wavelength, deviation or aspect that is not positive, or an angle that is not finite.
     """
     _check_positive(size=size, wavelength=wavelength, sigma=sigma, aspect=aspect)
+    for name, angle in (("orientation", orientation), ("phase", phase)):
+        if not np.isfinite(angle):
+            raise ValueError(f"{name} must be finite, got {angle}")
     rows, columns = np.meshgrid(_places(size), _places(size), indexing="ij")
     along = columns * np.cos(orientation) + rows * np.sin(orientation)
     across = -columns * np.sin(orientation) + rows * np.cos(orientation)
@@ -100,7 +103,7 @@ def correlate(signal: jax.Array, kernel: jax.Array, *, padding: Padding = "valid
         stride: from one place to the next, along every axis.
 
     Raises:
-        ValueError: the axes do not agree, or a valid kernel is longer than the signal.
+        ValueError: the axes do not agree, a valid kernel is longer than the signal, or the stride is less than 1.
     """
     before = [(length - 1) // 2 for length in np.shape(kernel)]
     return _slide(jnp.asarray(signal)[..., None], jnp.asarray(kernel)[..., None, None], padding, stride, before)[..., 0]
@@ -128,7 +131,7 @@ def correlate_channels(
         padding, stride: see `correlate`.
 
     Raises:
-        ValueError: the channels do not agree, or a valid kernel is larger than the image.
+        ValueError: the channels do not agree, a valid kernel is larger than the image, or the stride is less than 1.
     """
     before = [(length - 1) // 2 for length in np.shape(kernels)[:-2]]
     return _slide(image, kernels, padding, stride, before)
@@ -149,6 +152,8 @@ def _slide(
             f"signal and kernel must have the same 1, 2 or 3 axes, and the same channels; got {sizes} and {lengths}, "
             f"{channels} and {seen} channels"
         )
+    if stride < 1:
+        raise ValueError(f"stride must be 1 or more, got {stride}")
     if padding not in ("valid", "same"):
         raise ValueError(f'padding must be "valid" or "same", got {padding!r}')
     if padding == "valid" and any(length > size for length, size in zip(lengths, sizes, strict=True)):
@@ -183,5 +188,5 @@ def _places(size: int) -> np.ndarray:
 
 def _check_positive(**arguments: float) -> None:
     for name, value in arguments.items():
-        if value <= 0:
+        if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
