@@ -200,6 +200,7 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
     ("squeezenet1_1", (1, 16, 17, 3), "float32", ValueError, "17x17 pixels or more, got 16x17"),
     ("alexnet", (1, 64, 62, 3), "float32", ValueError, "63x63 pixels or more, got 64x62"),
     ("alexnet_paper", (1, 66, 67, 3), "float32", ValueError, "67x67 pixels or more, got 66x67"),
+    ("airbench94", (1, 9, 8, 3), "float32", ValueError, "9x9 pixels or more, got 9x8"),
     ("nin", (1, 3, 4, 3), "float32", ValueError, "4x4 pixels or more, got 3x4"),
     ("nin_imagenet", (1, 38, 39, 3), "float32", ValueError, "39x39 pixels or more, got 38x39"),
     ("vgg11", (1, 32, 31, 3), "float32", ValueError, "32x32 pixels or more, got 32x31"),

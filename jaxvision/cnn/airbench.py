@@ -68,7 +68,7 @@ class Airbench(nn.Module):
     @nn.compact
     def features(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
         """Returns the output of each group: [B, 15, 15, C1], [B, 7, 7, C2] and [B, 3, 3, C3] of 32x32 pixels."""
-        check_image(image, self.in_channels)
+        check_image(image, self.in_channels, at_least=self._smallest())
         conv = partial(conv2d, dtype=self.dtype)
         conv3x3 = partial(conv, kernel_size=3, use_bias=False, kernel_init=partial_identity)
         norm = partial(BatchNorm, train, momentum=0.6, epsilon=1e-12, dtype=self.dtype)
@@ -81,6 +81,10 @@ class Airbench(nn.Module):
             x = gelu(norm(name=f"group{i}_norm2")(conv3x3(width, name=f"group{i}_conv2")(x)))
             groups.append(x)
         return tuple(groups)
+
+    def _smallest(self) -> int:
+        """The whitening takes a pixel off, and each group halves the map, rounding down."""
+        return PATCH - 1 + 2 ** len(self.widths)
 
     def pool(self, feature_map: jax.Array, *, train: bool) -> jax.Array:  # [B, H, W, C] -> [B, C]
         """Returns the maximum of each channel, divided by 9: the head is linear, so that its logits are."""
