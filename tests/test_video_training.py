@@ -124,6 +124,17 @@ def test_a_run_reports_and_is_read_back(tmp_path, few):
     assert "c.mp4 cannot be read as a video" in failures[0]
 
 
+def test_videos_are_found_in_the_folders_of_classes(tmp_path):
+    for name in ("jump/b", "jump/a", "run/c"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "1.png")
+    (tmp_path / "run" / "d.mpg").write_bytes(b"")
+    expected = [tmp_path / name for name in ("jump/a", "jump/b", "run/c", "run/d.mpg")]
+    assert (
+        predict_video.find_all([tmp_path]) == predict_video.find_all([tmp_path / "jump", tmp_path / "run"]) == expected
+    )
+
+
 def test_what_holds_no_videos(tmp_path):
     with pytest.raises(ValueError, match="nowhere does not exist"):
         predict_video.find_all([tmp_path / "nowhere"])

@@ -9,7 +9,7 @@ from PIL import Image
 from train.data import motions
 from train.data.image_files import ReadingConfig
 from train.data.images import Split
-from train.data.video_files import find_videos, read_video, spaced
+from train.data.video_files import find_frames, find_videos, read_video, spaced
 from train.data.videos import load_videos
 from train.shared.run import RunError
 
@@ -102,6 +102,28 @@ def test_what_is_no_video_is_left_out(tmp_path):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "empty").mkdir()
     assert find_videos(tmp_path) == [str(tmp_path / name) for name in ("a.mp4", "b", "c.AVI")]
+
+
+def test_frames_come_in_the_order_of_their_numbers(tmp_path):
+    names = ["1.png", "2.png", "003.png", "10.png", "12.png", "a2_9.png", "a2_10.png", "a10_1.png", "b.png"]
+    for n, name in enumerate(names):
+        Image.new("RGB", (8, 8), (n, 0, 0)).save(tmp_path / name)
+    (tmp_path / ".0.png").write_bytes(b"")
+    (tmp_path / "0.mp4").write_bytes(b"")
+    assert find_frames(tmp_path) == [str(tmp_path / name) for name in names]
+    assert read_video(tmp_path, 20, 8)[:, 4, 4, 0].tolist() == list(range(len(names)))
+    (tmp_path / "01.png").write_bytes(b"")
+    assert find_frames(tmp_path)[:2] == [str(tmp_path / "01.png"), str(tmp_path / "1.png")]
+
+
+def test_a_folder_of_frames_is_one_video_and_a_folder_of_such_is_none(tmp_path):
+    for name in ("a/1", "a/2", "b/c/3", "b/c/3/thumbnails", "d.avi"):
+        frames_of(tmp_path / name, 2, 0)
+    (tmp_path / "b" / "4.gif").write_bytes(b"")
+    assert find_videos(tmp_path) == [str(tmp_path / name) for name in ("a/1", "a/2", "b/4.gif", "b/c/3", "d.avi")]
+    assert len(read_video(tmp_path / "b/c/3", 16, 8)) == 2
+    with pytest.raises(ValueError, match="a holds no frames"):
+        read_video(tmp_path / "a", 16, 8)
 
 
 def test_video_files_are_decoded_by_pyav(tmp_path):

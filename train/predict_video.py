@@ -16,8 +16,8 @@ import tyro
 from PIL import Image
 
 import jaxvision as jv
-from train.data.images import Preprocessing, find_images
-from train.data.video_files import filled, find_videos, read_video
+from train.data.images import Preprocessing
+from train.data.video_files import filled, find_frames, find_videos, read_video
 from train.predict import likeliest, show
 from train.shared.run import RunError, exit_on
 from train.trained import read_about
@@ -31,7 +31,7 @@ class Options:
     run_dir: Annotated[Path, tyro.conf.Positional]
     """Directory of a complete run of train.video."""
     videos: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Video files, folders of frames, and folders of either."""
+    """Video files, folders of frames (images that lie in them), and folders below which there are either."""
     top_k: int = 5
     """How many classes to show for each video."""
     json: bool = False
@@ -76,7 +76,7 @@ class Classifier:
 
 
 def find_all(paths: Iterable[Path]) -> list[Path]:
-    """Returns the files and folders of frames named, and those in the folders named, sorted.
+    """Returns the files and folders of frames named, and those below other folders named, sorted.
 
     Raises:
         ValueError: a path does not exist, or a folder holds no videos.
@@ -85,8 +85,8 @@ def find_all(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise ValueError(f"{path} does not exist")
-        has_frames = path.is_dir() and any(Path(file).parent == path for file in find_images(path))
-        inside = [path] if has_frames or path.is_file() else [Path(video) for video in find_videos(path)]
+        is_video = path.is_file() or find_frames(path)
+        inside = [path] if is_video else [Path(video) for video in find_videos(path)]
         if not inside:
             raise ValueError(f"{path} holds no video files and no folders of frames")
         found += inside

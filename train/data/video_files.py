@@ -5,12 +5,14 @@ Shapes: N videos, B batch, T frames, H height, W width, C channels.
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 
+from train.data import images
 from train.data.image_files import FileSplit
-from train.data.images import Batch, find_images, read_image, resize
+from train.data.images import Batch, read_image, resize
 from train.shared.run import RunError
 
 SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
@@ -54,9 +56,38 @@ def filled(frames: np.ndarray, num_frames: int) -> np.ndarray:  # [n, ...] -> [T
 
 
 def find_videos(folder: Path) -> list[str]:
-    """Returns the video files in the folder of a class, and its folders of frames, sorted; hidden ones are left out."""
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    return [str(path) for path in entries if path.suffix.lower() in SUFFIXES or (path.is_dir() and find_images(path))]
+    """Returns the video files and the folders of frames in a folder and below it, sorted; hidden ones are left out.
+
+    A folder of frames is one video, whatever else it holds.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    found = []
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        if path.is_dir():
+            found += [str(path)] if find_frames(path) else find_videos(path)
+        elif path.suffix.lower() in SUFFIXES:
+            found.append(str(path))
+    return found
+
+
+def find_frames(folder: Path) -> list[str]:
+    """Returns the images that lie in a folder itself, in natural order; hidden ones and videos are left out.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+    frames = [name for name in names if Path(name).suffix.lower() in images.SUFFIXES.difference(SUFFIXES)]
+    return [os.path.join(folder, name) for name in sorted(frames, key=natural)]
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """Returns what names are sorted by where numbers in them count by their value: frame 2 before frame 10."""
+    parts = re.split("([0-9]+)", name)  # of text and numbers by turns
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
 def read_video(path: Path, num_frames: int, size: int) -> np.ndarray:  # -> uint8 [T or fewer, size, size, 3]
@@ -67,7 +98,7 @@ def read_video(path: Path, num_frames: int, size: int) -> np.ndarray:  # -> uint
         RunError: it is a file, and PyAV is not installed.
     """
     if path.is_dir():
-        files = find_images(path)
+        files = find_frames(path)
         if not files:
             raise ValueError(f"{path} holds no frames")
         return np.stack([read_image(files[index], 3, size) for index in spaced(len(files), num_frames)])

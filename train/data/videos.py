@@ -73,7 +73,7 @@ def load_videos(
 
     Args:
         name: "motions", or "folder": DIR/train/CLASS/*, DIR/val/CLASS/*, DIR/test/CLASS/*, or DIR/CLASS/*, of which the
-            splits are made: video files, and folders of frames.
+            splits are made: video files, and folders of frames, in the folder of a class or deeper in it.
         directory: of the folders.
         image_size: height and width that frames are resized to.
         num_frames: T, of files at most.
