@@ -120,6 +120,11 @@ def test_captions_are_framed():
     (b"[]", "captions_val2017.json is not a file of COCO's captions: "),
     (b'{"images": []}', "captions_val2017.json is not a file of COCO's captions: there is no 'annotations'"),
     (b'{"images": [], "annotations": [{"image_id": 3, "caption": "a"}]}', "COCO's captions: there is no 3"),
+    (b'{"images": [{"id": 3, "file_name": "3.png"}], "annotations": [{"image_id": 3, "caption": "a"}, '
+     b'{"image_id": 3, "caption": null}]}',
+     r"captions_val2017.json is not a file .*: annotations\[1\] has the caption None, a text was expected"),
+    (b'{"images": [{"id": 3, "file_name": "3.png"}], "annotations": [{"image_id": 3, "caption": 7}]}',
+     r"captions_val2017.json is not a file .*: annotations\[0\] has the caption 7, a text was expected"),
     (b'{"images": [{"id": 3, "file_name": "3.png"}], "annotations": []}', "1 of 1 images have no caption, .*3.png"),
 ])  # fmt: skip
 def test_damaged_captions(tmp_path, content, message):

@@ -166,7 +166,9 @@ def read_coco(directory: Path, part: str) -> dict[str, list[str]]:
         content = json.loads(text)
         names = {image["id"]: str(directory / part / image["file_name"]) for image in content["images"]}
         captions: dict[str, list[str]] = {name: [] for name in names.values()}
-        for row in content["annotations"]:
+        for place, row in enumerate(content["annotations"]):
+            if not isinstance(row["caption"], str):
+                raise ValueError(f"annotations[{place}] has the caption {row['caption']!r}, a text was expected")
             captions[names[row["image_id"]]].append(plain(row["caption"]))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a file of COCO's captions: {error}") from error
