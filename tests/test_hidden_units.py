@@ -145,9 +145,10 @@ def test_a_text_that_has_changed_is_refused(run_dir):
         hidden_units.read_texts(run_dir, 1000)
 
 
-def test_text_that_is_no_source_is_refused(tmp_path):
+@pytest.mark.parametrize("text", ["Once upon a time\n", "Once (upon a time\n", "if once:\r    upon\rif a:\r    time\r"])
+def test_text_that_is_no_source_is_refused(tmp_path, text):
     with pytest.raises(RunError, match=r"tale\.txt is no Python source"):
-        hidden_units.labelled([TextFile(tmp_path / "tale.txt", "Once upon a time\n")], 100, string.printable)
+        hidden_units.labelled([TextFile(tmp_path / "tale.txt", text)], 100, string.printable)
 
 
 def test_files_with_characters_that_the_model_has_not_met_are_left_out():

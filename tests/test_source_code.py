@@ -74,6 +74,14 @@ def test_columns():
     assert list(holds.nonzero()[0]) == list(range(6 + 40, 6 + 48))
 
 
-def test_text_that_is_no_source():
+@pytest.mark.parametrize("text", [
+    "Once upon a time\n", "Once (upon a time\n", '"""Once upon\n', "if once \\\n", "if once:\n  upon\n a\n",
+    "if once:\r    upon = 1\rif a:\r    time\r", "once = 1\rif upon: a\n", "once\0upon\n", "\ud800\n", "-" * 9000 + "1",
+])  # fmt: skip
+def test_text_that_is_no_source(text):
     with pytest.raises(SyntaxError):
-        properties("Once upon a time\n")
+        properties(text)
+
+
+def test_lines_may_end_in_both_characters():
+    assert list(properties("if a:\r\n  b # c\r\n")["inside a comment"].nonzero()[0]) == [11, 12, 13]

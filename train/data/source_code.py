@@ -6,6 +6,7 @@ with the quote that opens a string, and ends before the one that closes it. Shap
 
 import ast
 import io
+import re
 import tokenize
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
@@ -26,12 +27,20 @@ def properties(source: str) -> dict[str, np.ndarray]:  # bool [N] each
     Raises:
         SyntaxError: the source is not of this version of Python.
     """
-    strings, comments = _strings_and_comments(source)
+    if lone := re.search("\r(?!\n)", source):  # ends a line for `ast`, and none for `tokenize`
+        raise SyntaxError(f"character {lone.start()} is a carriage return without a line feed after it")
+    try:
+        (strings, comments), conditions = _strings_and_comments(source), list(_conditions(source))
+    except tokenize.TokenError as error:
+        message, (line, _) = error.args
+        raise SyntaxError(f"{message} (line {line})") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # characters that have no UTF-8; too deep nesting
+        raise SyntaxError(str(error)) from error
     triple = [span for span in strings if source[span[0] : span[0] + 3] in TRIPLE]
     return {
         "inside quotes": _marked(source, set(strings) - set(triple)),
         "inside triple quotes": _marked(source, triple),
-        "inside the condition of an if": _marked(source, _conditions(source)),
+        "inside the condition of an if": _marked(source, conditions),
         "inside a comment": _marked(source, comments),
         "in the indentation of a line": _marked(source, _indentations(source)),
         f"past column {FAR} of a line": _columns(source) >= FAR,
