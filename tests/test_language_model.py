@@ -308,3 +308,10 @@ def test_a_text_too_short_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="--batch-size 64 streams of --chunk 64 characters"):
         language_model.run(asked)
     assert not Path(asked.directory).exists()
+
+
+def test_a_text_without_a_validation_part_is_named(tmp_path):
+    (tmp_path / "tale.txt").write_text("ab\nab\nab\nab\n")
+    asked = Config(data="text", data_dir=tmp_path / "tale.txt", devices=1)
+    with pytest.raises(ValueError, match=r"the validation part of --data-dir .*tale\.txt has 1 character\(s\), 2 are"):
+        language_model.build(asked)

@@ -128,7 +128,10 @@ def build(config: Config) -> Experiment:
     check_batch_size(config.batch_size, mesh, config.optimizer.accumulate)
     text = load_text(config.data, config.data_dir, config.max_characters)
     if len(text.val) < 2:
-        raise ValueError(f"the validation part has {len(text.val)} character(s), 2 are needed: give a longer text")
+        source = f"--data {config.data}" if config.data_dir is None else f"--data-dir {config.data_dir}"
+        raise ValueError(
+            f"the validation part of {source} has {len(text.val)} character(s), 2 are needed: give a longer text"
+        )
     if (config.train_characters or 0) > len(text.train):
         raise ValueError(f"--train-characters {config.train_characters}: the training part has {len(text.train):,}")
     model = create_language_model(describe(config, text)["model"])
