@@ -139,6 +139,12 @@ def test_pages_and_pictures_of_a_run(run_dir):
         hidden_units.show(run_dir, output, 1000)
 
 
+def test_texts_too_short_to_tell_properties_leave_nothing_behind(run_dir):
+    with pytest.raises(RunError, match=r"in a part of both texts, of 1 and 1 characters: give more --characters"):
+        hidden_units.show(run_dir, run_dir / "units", 1)
+    assert not (run_dir / "units").exists()
+
+
 def test_a_text_that_has_changed_is_refused(run_dir):
     (run_dir.parent / "texts" / "00.txt").write_text("x = 1\ny = 2\n")
     with pytest.raises(RunError, match="was trained on another text than --data text is now"):

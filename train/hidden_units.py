@@ -141,15 +141,18 @@ def areas(units: np.ndarray, marks: Mapping[str, np.ndarray]) -> dict[str, np.nd
     return dict(zip(marks, found, strict=True))
 
 
+def varying(*texts: Labelled) -> list[str]:
+    """Returns the properties that hold somewhere and somewhere not in each of the texts."""
+    return [name for name in texts[0].holds if all(0 < text.holds[name].sum() < len(text.text) for text in texts)]
+
+
 def search(choosing: tuple[np.ndarray, Labelled], measuring: tuple[np.ndarray, Labelled]) -> dict[str, Found]:
     """Returns the unit that tells each property best, chosen on one text's activations [N, U], measured on another's.
 
     Properties that hold nowhere or everywhere in one of them are left out.
     """
     (units, text), (other_units, other) = choosing, measuring
-    varies = lambda marks: 0 < marks.sum() < len(marks)
-    names = [name for name in text.holds if varies(text.holds[name]) and varies(other.holds[name])]
-    chosen = areas(units, {name: text.holds[name] for name in names})
+    chosen = areas(units, {name: text.holds[name] for name in varying(text, other)})
     best = {name: int(np.abs(found - 0.5).argmax()) for name, found in chosen.items()}
     found = {}
     for name, unit in best.items():
@@ -270,7 +273,7 @@ def show(run_dir: Path, directory: Path, most: int) -> None:
     """Searches the units of a run, prints what was found, and writes page, pictures and `found.json`.
 
     Raises:
-        RunError: the run is not complete, not of Python source, or of a Transformer.
+        RunError: the run is not complete, not of Python source, or of a Transformer, or the texts are too short.
         FileExistsError: the directory exists.
     """
     if directory.exists():
@@ -279,13 +282,18 @@ def show(run_dir: Path, directory: Path, most: int) -> None:
     if not isinstance(trained.model, LanguageModel):
         raise RunError(f"{run_dir} holds a Transformer: hidden units are those of recurrent layers")
     texts = read_texts(run_dir, most)
-    directory.mkdir(parents=True)
+    if not varying(*texts):
+        sizes = " and ".join(str(len(part.text)) for part in texts)
+        raise RunError(
+            f"no property of source code holds in a part of both texts, of {sizes} characters: give more --characters"
+        )
     untrained = jv.init(trained.model, jax.random.key(read_json(run_dir / "config.json")["seed"]))
     tokens = [encode(part.text, trained.vocabulary) for part in texts]
     run = lambda variables: [activations(trained.model, variables, part) for part in tokens]
     units = run(trained.variables)
     found = search(*zip(units, texts, strict=True))
     before = search(*zip(run(untrained), texts, strict=True))
+    directory.mkdir(parents=True)
     write_json(
         directory / "found.json",
         {
