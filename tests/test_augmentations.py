@@ -65,6 +65,11 @@ def test_options_have_a_least_value(option, least):
         Options(**{option: least - 1})
 
 
+def test_seeds_have_a_largest_value():
+    with pytest.raises(ValueError, match="--seed must be 9223372036854775807 or less, got 9223372036854775808"):
+        Options(seed=2**63)
+
+
 def test_every_augmentation_is_on_the_sheet():
     names = {name for name in augment.__all__ if name.startswith("random_")} | {"color_jitter", "cutout"}
     names |= {"mixup", "cutmix", "original", *augment.RECIPES}

@@ -80,3 +80,8 @@ def test_what_cannot_be_is_refused(tmp_path, monkeypatch, arguments, message):
 def test_options_have_a_least_value(option, least):
     with pytest.raises(ValueError, match=f"--{option} must be {least} or more, got {least - 1}"):
         Options(**{option: least - 1})
+
+
+def test_seeds_have_a_largest_value():
+    with pytest.raises(ValueError, match="--seed must be 9223372036854775807 or less, got 9223372036854775808"):
+        Options(seed=2**63)

@@ -213,6 +213,10 @@ def test_members_share_the_plateaus_of_their_ensemble_and_its_end(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            {"training": classification.Config(seed=2**63 - 3), "members": 4},
+            "--seed must be 9223372036854775804 or less",
+        ),
         ({"members": 1}, "--members must be 2 or more, got 1"),
         ({"swa_start": 1.0}, "--swa-start must be between 0 and 1, got 1.0"),
         ({"swa_rate": 0.0}, "--swa-rate must be above 0 and at most 1, got 0.0"),

@@ -94,6 +94,7 @@ def test_half_of_the_examples_are_cats():
         ("examples", 1, "--examples must be 2 or more, got 1"),
         ("steps", 0, "--steps must be 1 or more, got 0"),
         ("seed", -1, "--seed must be 0 or more, got -1"),
+        ("seed", 2**32, "--seed must be 4294967295 or less, got 4294967296"),
         ("learning_rate", 0.0, "--learning-rate must be above 0, got 0.0"),
         ("learning_rate", math.nan, "--learning-rate must be finite, got nan"),
         ("learning_rate", math.inf, "--learning-rate must be finite, got inf"),

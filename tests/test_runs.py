@@ -246,6 +246,7 @@ def classify(monkeypatch, *arguments: object) -> None:
         (["--learning-rate", "-1"], "--learning-rate must be 0 or more"),
         (["--epochs", "0"], "--epochs must be 1 or more"),
         (["--seed", "-1"], "--seed must be 0 or more"),
+        (["--seed", f"{2**63}"], "--seed must be 9223372036854775807 or less, got 9223372036854775808"),
         (["--resize", "28"], "--resize 28 is smaller than --image-size 32"),
         (["--patience", "0"], "--patience must be 1 or more, got 0"),
         (["--temperature", "-1"], "--temperature must be 0 or more"),

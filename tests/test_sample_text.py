@@ -83,6 +83,8 @@ def test_a_run_is_read_back(trained, tmp_path):
     ({"length": 0}, "--length must be 1 or more, got 0"),
     ({"temperature": -1.0}, "--temperature must be 0 or more"),
     ({"top_k": 0}, "--top-k must be 1 or more"),
+    ({"seed": -1}, "--seed must be 0 or more, got -1"),
+    ({"seed": 10**20 - 1}, "--seed must be 9223372036854775807 or less, got 99999999999999999999"),
     ({"top_p": 1.5}, "--top-p must be above 0 and at most 1"),
 ])  # fmt: skip
 def test_options_that_cannot_be(trained, fields, message):

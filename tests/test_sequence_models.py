@@ -65,6 +65,7 @@ def test_figure_names_each_model():
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"order": 0}, "--order must be 1 or more, got 0"), ({"ahead": 9}, "--ahead must be 10 or more, got 9"),
+    ({"seed": -1}, "--seed must be 0 or more, got -1"), ({"seed": 2**63}, "--seed must be 9223372036854775807 or less"),
 ])  # fmt: skip
 def test_options_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):

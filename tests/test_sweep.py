@@ -88,6 +88,7 @@ def test_spaces_that_cannot_be_read_are_named(text, message):
         ({"search": ("cmaes",)}, "--search cmaes needs two ranges or more in --space, got learning_rate=1e-4"),
         ({"search": ("grid", "grid")}, "--search must name searches, each once, got grid grid"),
         ({"training": classification.Config(patience=3)}, "--patience ends the run of one classifier"),
+        ({"training": classification.Config(seed=2**32)}, "--seed must be 4294967295 or less, got 4294967296"),
         ({"subset": 0.0}, "--subset must be above 0 and at most 1, got 0.0"),
     ],
 )

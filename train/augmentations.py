@@ -19,6 +19,7 @@ from sklearn.datasets import load_sample_image
 from jaxvision import augment
 from train.shared.files import write_atomically
 from train.shared.run import exit_on
+from train.shared.seeds import check_seed
 
 GAP, LABEL, TEXT = 4, 150, 13  # pixels: between tiles, the column of names, the height of the letters
 PAPER, INK = (255, 255, 255), (31, 41, 51)
@@ -47,9 +48,10 @@ class Options:
         Raises:
             ValueError: an option outside its range.
         """
-        for name, least in (("draws", 1), ("size", 16), ("seed", 0)):
+        for name, least in (("draws", 1), ("size", 16)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name} must be {least} or more, got {getattr(self, name)}")
+        check_seed(self.seed)
 
 
 def augmentations(size: int) -> dict[str, Callable]:

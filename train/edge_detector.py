@@ -20,6 +20,7 @@ import tyro
 from jaxvision.ops import filters
 from train.data.photograph import grey, read_photo
 from train.shared.run import exit_on
+from train.shared.seeds import check_seed
 
 FilterName = Literal["vertical", "horizontal", "prewitt", "sobel", "scharr", "laplacian"]
 FILTERS: Mapping[FilterName, np.ndarray] = {
@@ -52,9 +53,9 @@ class Options:
         Raises:
             ValueError: an option outside its range.
         """
-        for name, least in (("steps", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} must be {least} or more, got {getattr(self, name)}")
+        if self.steps < 1:
+            raise ValueError(f"--steps must be 1 or more, got {self.steps}")
+        check_seed(self.seed)
 
 
 def check_photo(path: Path | None, image: np.ndarray, kernel: np.ndarray) -> None:  # [H, W], [h, w]

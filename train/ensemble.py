@@ -43,6 +43,7 @@ from train.shared.mesh import PMAP_AXIS
 from train.shared.metrics import Criterion, read_metrics
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.run import exit_on, to_json, write_json
+from train.shared.seeds import LARGEST_SEED, check_seed
 from train.shared.state import TrainState, create_state, ema, stack
 from train.shared.step import TrainStep, make_train_step
 from train.shared.training import read_options, run_training, train_to_best
@@ -73,6 +74,7 @@ class Config:
         """
         if self.members < 2 and self.method != "swa":
             raise ValueError(f"--members must be 2 or more, got {self.members}")
+        check_seed(self.training.seed, LARGEST_SEED - len(self.seeds) + 1)
         if not 0 < self.swa_start < 1:
             raise ValueError(f"--swa-start must be between 0 and 1, got {self.swa_start}")
         if not 0 < self.swa_rate <= 1:

@@ -25,6 +25,7 @@ from train.data.images import LabelledImages, Split
 from train.shared.figures import BLUE, ORANGE, STYLE, WIDTH
 from train.shared.files import write_atomically
 from train.shared.run import exit_on
+from train.shared.seeds import LARGEST_NUMPY_SEED, check_seed
 
 IMAGE_SIZE = 32
 
@@ -54,9 +55,10 @@ class Options:
         Raises:
             ValueError: an option outside its range.
         """
-        for name, least in (("examples", 2), ("steps", 1), ("seed", 0)):
+        for name, least in (("examples", 2), ("steps", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name} must be {least} or more, got {getattr(self, name)}")
+        check_seed(self.seed, LARGEST_NUMPY_SEED)
         if not math.isfinite(self.learning_rate):
             raise ValueError(f"--learning-rate must be finite, got {self.learning_rate}")
         if self.learning_rate <= 0:

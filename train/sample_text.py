@@ -19,6 +19,7 @@ from jaxvision.rnn.language_model import LanguageModel
 from jaxvision.transformer.gpt import GPT
 from train.data.text import decode, encode
 from train.shared.run import RunError, exit_on
+from train.shared.seeds import check_seed
 from train.trained import TrainedLanguageModel, read_language_model
 
 
@@ -56,10 +57,10 @@ class Options:
             ("top_k", self.top_k is None or self.top_k >= 1, "1 or more"),
             ("top_p", self.top_p is None or 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("samples", self.samples >= 1, "1 or more"),
-            ("seed", self.seed >= 0, "0 or more"),
         ]:
             if not valid:
                 raise ValueError(f"--{name.replace('_', '-')} must be {expected}, got {getattr(self, name)!r}")
+        check_seed(self.seed)
 
 
 def write(trained: TrainedLanguageModel, options: Options) -> list[str]:

@@ -26,6 +26,7 @@ from train.data import sunspots
 from train.shared.figures import BLUE, GREEN, GREY, INK, ORANGE, STYLE, WIDTH
 from train.shared.files import new_file
 from train.shared.run import exit_on
+from train.shared.seeds import check_seed
 
 TRAINING_SHARE = 0.7
 STEPS_SHOWN = 10
@@ -60,9 +61,10 @@ class Options:
         Raises:
             ValueError: an option outside its range.
         """
-        for name, least in (("order", 1), ("hidden", 1), ("updates", 1), ("seed", 0), ("ahead", STEPS_SHOWN)):
+        for name, least in (("order", 1), ("hidden", 1), ("updates", 1), ("ahead", STEPS_SHOWN)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name} must be {least} or more, got {getattr(self, name)}")
+        check_seed(self.seed)
 
 
 def naive(series: np.ndarray, ahead: int) -> np.ndarray:  # [N] -> [N, K]

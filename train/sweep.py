@@ -42,6 +42,7 @@ from train.shared.mesh import check_batch_size, replicated
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.progress import progress
 from train.shared.run import FREE, RunError, exit_on, flatten, to_json, write_json
+from train.shared.seeds import LARGEST_NUMPY_SEED, check_seed
 from train.shared.space import (
     LEARNING,
     Choices,
@@ -108,6 +109,7 @@ class Config:
         for name in ("trials", "points", "at_once"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
+        check_seed(self.training.seed, LARGEST_NUMPY_SEED)
         if not 0 < self.subset <= 1:
             raise ValueError(f"--subset must be above 0 and at most 1, got {self.subset}")
         if not self.search or len(set(self.search)) < len(self.search):

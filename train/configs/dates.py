@@ -35,8 +35,8 @@ class Options:
 def main() -> None:
     """Trains as the command line says."""
     options = tyro.cli(Options, prog="python -m train.configs.dates", config=(tyro.conf.FlagCreatePairsOff,))
-    config = translation.Config(attention=options.attention, seed=options.seed)
     with exit_on(RunError, ValueError, OSError):
+        config = translation.Config(attention=options.attention, seed=options.seed)
         found = translation.run(config)
         if options.record:
             record_run(SCORES, options.attention, options.seed, found, config.directory)

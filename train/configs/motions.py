@@ -36,8 +36,8 @@ class Options:
 def main() -> None:
     """Trains as the command line says."""
     options = tyro.cli(Options, prog="python -m train.configs.motions", config=(tyro.conf.FlagCreatePairsOff,))
-    config = video.Config(head=options.head, seed=options.seed, devices=1)
     with exit_on(RunError, ValueError, OSError):
+        config = video.Config(head=options.head, seed=options.seed, devices=1)
         found = video.run(config)
         if options.record:
             record_run(SCORES, options.head, options.seed, found, config.directory)

@@ -93,10 +93,10 @@ def draw(scores: dict[str, dict[str, Any]]) -> Figure:
 def main() -> None:
     """Trains as the command line says."""
     options = tyro.cli(Options, prog="python -m train.configs.multi30k", config=(tyro.conf.FlagCreatePairsOff,))
-    config = TRANSFORMER if options.model == "transformer" else CONFIG
-    config = dataclasses.replace(config, data_dir=options.data_dir, attention=options.attention, seed=options.seed)
-    config = dataclasses.replace(config, run_dir=Path("runs", f"multi30k-{config.kind}-{config.seed}"))
     with exit_on(RunError, ValueError, OSError):
+        config = TRANSFORMER if options.model == "transformer" else CONFIG
+        config = dataclasses.replace(config, data_dir=options.data_dir, attention=options.attention, seed=options.seed)
+        config = dataclasses.replace(config, run_dir=Path("runs", f"multi30k-{config.kind}-{config.seed}"))
         found = translation.run(config)
         if options.record:
             record_run(SCORES, config.kind, config.seed, found, config.directory)

@@ -35,8 +35,8 @@ class Options:
 def main() -> None:
     """Trains as the command line says."""
     options = tyro.cli(Options, prog="python -m train.configs.scenes", config=(tyro.conf.FlagCreatePairsOff,))
-    config = captioning.Config(conditioning=options.conditioning, seed=options.seed, devices=1)
     with exit_on(RunError, ValueError, OSError):
+        config = captioning.Config(conditioning=options.conditioning, seed=options.seed, devices=1)
         found = captioning.run(config)
         if options.record:
             record_run(SCORES, options.conditioning, options.seed, found, config.directory)

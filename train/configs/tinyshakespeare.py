@@ -50,8 +50,8 @@ def main() -> None:
     """Trains as the command line says."""
     options = tyro.cli(Options, prog="python -m train.configs.tinyshakespeare", config=(tyro.conf.FlagCreatePairsOff,))
     directory = Path("runs", f"tinyshakespeare-{options.seed}")
-    config = dataclasses.replace(CONFIG, data_dir=options.data, seed=options.seed, run_dir=directory)
     with exit_on(RunError, ValueError, OSError):
+        config = dataclasses.replace(CONFIG, data_dir=options.data, seed=options.seed, run_dir=directory)
         found = language_model.run(config)
         if options.record:
             write_json(SCORE, {"seed": options.seed, **found, **read_json(directory / "machine.json")})

@@ -7,6 +7,7 @@ from typing import Literal
 
 from train.shared.mesh import Compilation
 from train.shared.optimizer import OptimizerConfig
+from train.shared.seeds import check_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class TrainingConfig:
             ValueError: an option outside its range.
         """
         self.check_least(1, "epochs", "evaluate_every", "max_nonfinite")
-        self.check_least(0, "seed")
+        check_seed(self.seed)
         if self.patience is not None:
             self.check_least(1, "patience")
 
