@@ -20,10 +20,10 @@ from train import caption, captioning
 from train.backbone import BackboneConfig
 from train.captioner import Batch, TrainedCaptioner, Writer, forced, read_captioner
 from train.captioning import Config, make_loss_fn, uncovered
-from train.data.captions import CaptionedSplit, framed
+from train.data.captions import CaptionedSplit, CaptionSet, framed
 from train.data.image_files import ReadingConfig
 from train.data.images import Preprocessing, Split
-from train.data.parallel import END, PAD, START, UNKNOWN
+from train.data.parallel import END, PAD, START, UNKNOWN, Vocabulary
 from train.shared import mesh as mesh_module
 from train.shared.feed import ShuffledOrder, resident
 from train.shared.mesh import PMAP_AXIS, make_mesh
@@ -203,6 +203,13 @@ def test_a_run_is_read_back_and_says_what_photographs_show(whole, tmp_path, monk
         assert text in (f"all here is {color}", f"it is {color} here")
     with Image.open(picture) as image:
         assert min(image.size) > 100
+
+
+@pytest.mark.parametrize(("num_cut", "told"), [(0, ""), (1234, "1,234 captions cut after --max-length 9 words; ")])
+def test_captions_that_are_cut_are_told(num_cut, told):
+    data = CaptionSet(*map(split_of, (3, 1, 2)), Vocabulary(("a", "b"), words=True), "", num_cut)
+    said = captioning.summary(Config(max_length=9), data)
+    assert said == f"images: train 3, val 1, test 2; 2 tokens; {told}"
 
 
 def test_captions_that_cannot_be(tmp_path):

@@ -104,6 +104,7 @@ def test_captions_and_images_of_coco_belong_together(tmp_path):
         words = data.vocabulary.encode(f"a man riding no {n}")
         assert tokens[0, :6].tolist() == [START, *words[:4], END]  # cut off after --max-length
         assert (tokens[:, 0] == START).sum() == min(len(MANY[n]), 5)
+    assert data.num_cut == 20 + 1  # of each image one of "a man riding no n", and of the others the one of seven words
     assert data.test.references == [["a dog", "a dog runs and runs and runs"], ["a man"]]
     expected = [START, *data.vocabulary.encode("a"), UNKNOWN, END]
     assert data.test.tokens[0, 0].tolist() == expected + [PAD] * (data.test.tokens.shape[-1] - 4)

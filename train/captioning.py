@@ -253,7 +253,6 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
     if isinstance(data.train.images, FileSplit):
         data.train.images.bad.list_in(config.directory / "bad_images.txt")
     describe_run(config.directory, describe(config, data), "corpus")
-    sizes = ", ".join(f"{name} {len(getattr(data, name)):,}" for name in SPLITS)
     best, state = train_to_best(
         config,
         experiment.state,
@@ -263,10 +262,17 @@ def train(config: Config, experiment: Experiment) -> dict[str, Any]:
         schedule=experiment.schedule,
         criterion=CRITERION,
         label=config.conditioning,
-        about=f"images: {sizes}; {len(data.vocabulary.tokens):,} tokens; ",
+        about=summary(config, data),
         unit="tokens",
     )
     return conclude(config, experiment, state.variables, best)
+
+
+def summary(config: Config, data: CaptionSet) -> str:
+    """Returns what the first line printed says of the data, with the captions that are cut if there are any."""
+    sizes = ", ".join(f"{name} {len(getattr(data, name)):,}" for name in SPLITS)
+    cut = f"{data.num_cut:,} captions cut after --max-length {config.max_length} words; " if data.num_cut else ""
+    return f"images: {sizes}; {len(data.vocabulary.tokens):,} tokens; {cut}"
 
 
 def conclude(config: Config, experiment: Experiment, variables: Any, step: int) -> dict[str, Any]:

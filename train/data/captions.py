@@ -52,6 +52,7 @@ class CaptionSet:
         train, val, test: the splits.
         vocabulary: of the training part.
         digest: SHA-256 of all captions.
+        num_cut: captions of the tokens, of all splits, that were longer.
     """
 
     train: CaptionedSplit
@@ -59,6 +60,7 @@ class CaptionSet:
     test: CaptionedSplit
     vocabulary: Vocabulary
     digest: str
+    num_cut: int
 
     @property
     def most_tokens(self) -> int:
@@ -109,19 +111,25 @@ def _encoded(
     parts: Mapping[str, tuple[LabelledImages, Sequence[Sequence[str]]]], words: Vocabulary, max_length: int
 ) -> CaptionSet:
     texts = {name: captions for name, (_, captions) in parts.items()}
+    rows = {
+        name: [[words.encode(caption) for caption in several[:MOST_CAPTIONS]] for several in captions]
+        for name, captions in texts.items()
+    }
     splits = {
-        name: CaptionedSplit(images, captions, _tokens(captions, words, max_length))
+        name: CaptionedSplit(images, captions, _tokens(rows[name], max_length))
         for name, (images, captions) in parts.items()
     }
-    return CaptionSet(**splits, vocabulary=words, digest=hashlib.sha256(json.dumps(texts).encode()).hexdigest())
+    num_cut = sum(len(row) > max_length for part in rows.values() for several in part for row in several)
+    digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    return CaptionSet(**splits, vocabulary=words, digest=digest, num_cut=num_cut)
 
 
-def _tokens(captions: Sequence[Sequence[str]], words: Vocabulary, max_length: int) -> np.ndarray:  # -> [N, R, T + 1]
-    rows = [[words.encode(caption)[:max_length] for caption in several[:MOST_CAPTIONS]] for several in captions]
-    longest, most = max(len(row) for several in rows for row in several), max(map(len, rows))
+def _tokens(rows: Sequence[Sequence[Sequence[int]]], max_length: int) -> np.ndarray:  # -> int32 [N, R, T + 1]
+    longest = min(max_length, max(len(row) for several in rows for row in several))
+    most = max(map(len, rows))
     tokens = np.full((len(rows), most, longest + 2), PAD, np.int32)
     for places, several in zip(tokens, rows, strict=True):
-        places[: len(several)] = framed(several, longest)
+        places[: len(several)] = framed([row[:max_length] for row in several], longest)
     return tokens
 
 
