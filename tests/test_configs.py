@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import jax
@@ -22,9 +23,13 @@ from train.configs import (
     digits,
     hidden_units,
     imagenet,
+    motions,
     multi30k,
     residual_depth,
+    scaling_law,
+    scenes,
     shifted_digits,
+    tinyshakespeare,
     token_order,
 )
 from train.configs.scores import save_curves
@@ -33,6 +38,7 @@ from train.data.text import Text
 from train.language_model import describe
 from train.shared.optimizer import make_schedule
 from train.shared.run import read_json
+from train.shared.scaling import Law, fit_law
 from train.trained import TrainedLanguageModel, create_language_model
 
 
@@ -398,6 +404,57 @@ def test_translations_lose_without_attention_in_sentences_of_every_length():
 def test_dates_are_read_without_mistake_with_attention():
     scores = json.loads(dates.SCORES.read_text())
     assert scores["additive"]["exact"] == 1 > scores["none"]["exact"] > 0.95
+
+
+def test_scenes_are_described_exactly():
+    found = json.loads(scenes.SCORES.read_text())["attention"]
+    assert found["exact"] >= 0.95
+    assert {"seed", "seconds", "cpu", "jax"} <= set(found)
+
+
+def test_the_order_of_frames_is_known_to_recurrence_and_not_to_their_mean():
+    """Every video is there with its reverse, of another class: a mean is right about one of the two at most."""
+    scores = json.loads(motions.SCORES.read_text())
+    assert scores["lstm"]["test_accuracy"] >= 0.95
+    assert scores["mean"]["test_accuracy"] <= 0.5
+
+
+def test_shakespeare_is_told_in_few_nats():
+    found = json.loads(tinyshakespeare.SCORE.read_text())
+    assert found["val_nats"] <= 1.55
+    assert found["val_bits"] == pytest.approx(found["val_nats"] / np.log(2))
+    assert found["val_perplexity"] == pytest.approx(np.exp(found["val_nats"]))
+
+
+@pytest.mark.parametrize("name", ["lstm", "transformer"])
+def test_the_law_of_scaling_is_of_many_models_and_was_tried_on_a_larger_one(name):
+    found = json.loads(scaling_law.RECORD.read_text())[name]
+    points, larger = found["points"], found["larger"]
+    assert len({(point["parameters"], point["characters"]) for point in points}) == len(points) >= 12
+    assert set(found["intervals"]) == set(found["law"]) == {"e", "a", "alpha", "b", "beta"}
+    for constant in ("alpha", "beta"):
+        low, high = found["intervals"][constant]
+        assert 0 < low < found["law"][constant] < high
+    for size in ("parameters", "characters"):
+        assert larger[size] > max(point[size] for point in points)
+    law = fit_law(*([point[key] for point in points] for key in ("parameters", "characters", "loss")))
+    said = Law(**found["law"])(larger["parameters"], larger["characters"])
+    assert law(larger["parameters"], larger["characters"]) == pytest.approx(said, rel=1e-3)
+    assert said == pytest.approx(found["prediction"])  # of the runs before it alone
+    low, high = found["prediction_interval"]
+    assert low < found["prediction"] < high
+    assert abs(larger["loss"] / found["prediction"] - 1) < 0.15
+    assert larger["loss"] < min(point["loss"] for point in points)
+    assert scaling_law.RECORD.with_suffix(".png").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "arguments"), [(dates, []), (motions, []), (scenes, []), (multi30k, ["x"]), (tinyshakespeare, ["x"])]
+)
+def test_recipes_end_in_the_message_of_an_option_that_cannot_be(recipe, arguments, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["recipe", *arguments, "--seed", "-1"])
+    with pytest.raises(SystemExit, match="--seed must be 0 or more, got -1"):
+        recipe.main()
 
 
 def test_positions_are_what_order_is_known_by():
