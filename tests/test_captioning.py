@@ -207,7 +207,8 @@ def test_a_run_is_read_back_and_says_what_photographs_show(whole, tmp_path, monk
 
 @pytest.mark.parametrize(("num_cut", "told"), [(0, ""), (1234, "1,234 captions cut after --max-length 9 words; ")])
 def test_captions_that_are_cut_are_told(num_cut, told):
-    data = CaptionSet(*map(split_of, (3, 1, 2)), Vocabulary(("a", "b"), words=True), "", num_cut)
+    splits = (CaptionedSplit(Split(IMAGES, np.zeros(size, np.int32)), (), None) for size in (3, 1, 2))
+    data = CaptionSet(*splits, Vocabulary(("a", "b"), words=True), "", num_cut)
     said = captioning.summary(Config(max_length=9), data)
     assert said == f"images: train 3, val 1, test 2; 2 tokens; {told}"
 
