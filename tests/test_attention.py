@@ -316,6 +316,35 @@ def test_errors(fields, inputs, options, error, message):
         )
 
 
+@pytest.mark.parametrize("implementation", ["xla", "chunked", "cudnn", None])
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"value": VALUE[:, :5]}, ValueError, r"\(2, 5, 3, 4\), \(2, 7, 3, 4\) and \(2, 5, 3, 4\)"),
+        ({"key": KEY[:, :5]}, ValueError, r"\[B, S, H, d\], got \(2, 5, 3, 4\), \(2, 5, 3, 4\) and \(2, 7, 3, 4\)"),
+        ({"key": KEY[..., :1, :], "value": VALUE[..., :1, :]}, ValueError, r"got .*\(2, 7, 1, 4\) and"),
+        ({"query": QUERY[:1]}, ValueError, r"query must be \[B, T, H, d\], .*, got \(1, 5, 3, 4\)"),
+        ({"query": QUERY[0]}, ValueError, r"query must be \[B, T, H, d\], .*, got \(5, 3, 4\)"),
+        ({"mask": MASK[..., :5]}, ValueError, r"mask must be .* here \[2, 3, 5, 7\], .*, got \(2, 3, 5, 5\)"),
+        ({"mask": MASK[0]}, TypeError, r"mask must be of bool, .*; got bool \(3, 5, 7\)"),
+        ({"bias": np.zeros((1, 3, 5, 5))}, ValueError, r"bias must be .* here \[2, 3, 5, 7\], .*, got \(1, 3, 5, 5\)"),
+        ({"bias": np.zeros((5, 7))}, ValueError, r"bias must be \[B, H, T, S\], .*, got \(5, 7\)"),
+    ],
+)
+def test_shapes_that_do_not_fit(implementation, changed, error, message):
+    given = {"query": QUERY, "key": KEY, "value": VALUE, **changed}
+    with pytest.raises(error, match=message):
+        jax.eval_shape(lambda: dot_product_attention(**given, implementation=implementation))
+
+
+@pytest.mark.parametrize("implementation", ["xla", "chunked"])
+def test_a_sequence_of_no_keys_gives_zeros(implementation):
+    attend = partial(dot_product_attention, implementation=implementation)
+    found = jax.jit(attend)(QUERY, KEY[:, :0], VALUE[:, :0], MASK[..., :0])
+    np.testing.assert_array_equal(found, np.zeros(QUERY.shape))
+    assert jax.eval_shape(attend, QUERY[:, :0], KEY, VALUE).shape == (2, 0, 3, 4)
+
+
 def test_attention_that_cannot_be_causal():
     with pytest.raises(ValueError, match=r"of a sequence upon itself, got \(2, 5, 3, 4\) and \(2, 7, 3, 4\)"):
         dot_product_attention(QUERY, KEY, VALUE, causal=True)

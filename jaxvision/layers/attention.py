@@ -17,6 +17,7 @@ from jax import lax
 from jax.extend.backend import get_backend
 from jax.typing import DTypeLike
 
+from jaxvision.layers.checks import check_attention
 from jaxvision.layers.chunked_attention import chunked_attention
 from jaxvision.layers.embedding import rotate
 
@@ -67,12 +68,12 @@ def dot_product_attention(
         implementation: None takes "cudnn" on NVIDIA's GPUs where it can do it (see `cudnn_can`), elsewhere "xla".
 
     Raises:
-        TypeError: the mask is not of bool.
-        ValueError: an unknown implementation, or a causal one of other keys than queries.
+        TypeError: the mask is not of bool, or not of four axes.
+        ValueError: an unknown implementation, shapes that do not fit, or a causal one of other keys than queries.
     """
     if implementation not in (None, "xla", "chunked", "cudnn"):
         raise ValueError(f"implementation must be xla, chunked, cudnn or None, got {implementation!r}")
-    _check_mask(mask)
+    check_attention(query, key, value, mask, bias)
     if causal and query.shape[1] != key.shape[1]:
         raise ValueError(f"causal attention is of a sequence upon itself, got {query.shape} and {key.shape}")
     if implementation == "chunked":
@@ -110,7 +111,7 @@ def attention_weights(
     Returns:
         [B, H, T, S], which sum to 1 over S, or are all zero for a query that sees no key.
     """
-    _check_mask(mask)
+    check_attention(query, key, key, mask, bias)
     wide = jnp.promote_types(query.dtype, jnp.float32)
     query, key = (x.transpose(0, 2, 1, 3) for x in (query, key))
     scores = jnp.matmul(query, key.swapaxes(-1, -2), preferred_element_type=wide) * query.shape[-1] ** -0.5
@@ -141,11 +142,6 @@ def _by_cudnn(
         return attended
     seen = only_before(mask, query.shape[1]) if causal else mask
     return jnp.where(seen.any(-1).swapaxes(1, 2)[..., None], attended, 0)
-
-
-def _check_mask(mask: jax.Array | None) -> None:
-    if mask is not None and (mask.dtype != jnp.bool_ or mask.ndim != 4):
-        raise TypeError(f"mask must be of bool, [B, H, T, S] or 1 in place of them; got {mask.dtype} {mask.shape}")
 
 
 class KeysValues(NamedTuple):

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxvision.layers.checks import check_attention
+
 Parts = dict[str, jax.Array]
 
 
@@ -34,9 +36,12 @@ def chunked_attention(
         size: most queries and keys of a chunk, R and C (the paper has 1024 and 4096 on a TPU).
 
     Raises:
-        ValueError: mask or bias do not fit.
+        TypeError: the mask is not of bool, or not of four axes.
+        ValueError: shapes that do not fit.
     """
-    _check_shapes((*query.shape[:1], query.shape[2], query.shape[1], key.shape[1]), mask=mask, bias=bias)
+    check_attention(query, key, value, mask, bias)
+    if 0 in (query.size, key.size):
+        return jnp.zeros_like(query)
     # Places count from 1: those that fill up the last chunk are 0.
     queries = {"query": query.transpose(0, 2, 1, 3), "row": 1 + jnp.arange(query.shape[1])[:, None]}
     keys = {"key": key.transpose(0, 2, 3, 1), "value": value.transpose(0, 2, 3, 1)}
@@ -90,9 +95,3 @@ def _chunks(x: jax.Array, axis: int, size: int) -> jax.Array:  # [..., N, ...] -
     filled = jnp.pad(x, [(0, -x.shape[n] % size if n == axis else 0) for n in range(x.ndim)])
     shape = (*x.shape[:axis], -1, size, *x.shape[axis + 1 :])
     return jnp.moveaxis(filled.reshape(shape), axis, 0)
-
-
-def _check_shapes(scores: tuple[int, ...], **given: jax.Array | None) -> None:
-    for name, x in given.items():
-        if x is not None and any(n not in (1, whole) for n, whole in zip(x.shape, scores, strict=True)):
-            raise ValueError(f"{name} must be [B, H, T, S], here {list(scores)}, or 1 in place of them, got {x.shape}")
