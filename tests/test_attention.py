@@ -171,6 +171,19 @@ def test_what_a_layer_remembers_answers_as_the_sequence_does():
         np.testing.assert_allclose(*run(), rtol=1e-12)
 
 
+def test_a_bias_hides_keys_of_another_sequence_as_a_mask_does():
+    x, y = cases.array("x", cases.BATCH, cases.QUERIES, cases.DIM), cases.array("y", cases.BATCH, cases.KEYS, cases.DIM)
+    mask = padding_mask(jnp.array(cases.LENGTHS), cases.KEYS)
+    layer = MultiHeadAttention(cases.HEADS)
+
+    @partial(jax.jit, compiler_options=QUICK)
+    def run():
+        expected, variables = layer.init_with_output(jax.random.key(0), x, y, mask=mask, train=False)
+        return layer.apply(variables, x, y, bias=jnp.where(mask, 0.0, -1e9), train=False), expected
+
+    np.testing.assert_allclose(*run(), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("rotary", [False, True])
 def test_a_sequence_that_is_gone_on_with_is_the_whole(rotary):
     """In parts of 3, 1 and 3 tokens, with room for more, whatever is in that."""
@@ -286,6 +299,9 @@ def test_on_a_gpu_cudnn_is_chosen_for_what_it_can(monkeypatch):
     ("fields", "inputs", "options", "error", "message"),
     [
         ({"num_heads": 5}, [(2, 3, 12)], {}, ValueError, "num_heads=5 does not divide the dimension 12"),
+        ({}, [(2, 1, 3, 12)], {}, ValueError, r"sequences must be \[B, N, D\], got \(2, 1, 3, 12\)"),
+        ({}, [(2, 3, 12), (2, 1, 3, 12)], {}, ValueError, r"sequences must be \[B, N, D\], got \(2, 1, 3, 12\)"),
+        ({}, [(2, 12)], {}, ValueError, r"sequences must be \[B, N, D\], got \(2, 12\)"),
         ({}, [(2, 3, 12), (2, 3, 8)], {}, ValueError, r"one dimension, got \(2, 3, 12\) and \(2, 3, 8\)"),
         ({"implementation": "flash"}, [(2, 3, 12)], {}, ValueError, "must be xla, chunked, cudnn or None, got 'flash'"),
         ({}, [(2, 3, 12)], {"mask": jnp.ones((2, 1, 3, 3))}, TypeError, r"must be of bool.*got float32 \(2, 1, 3, 3\)"),

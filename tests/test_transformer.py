@@ -416,3 +416,20 @@ def test_shapes_that_do_not_fit(changed, message):
     model = Transformer(6, 4, dim=8, depth=1, num_heads=2, hidden=8, max_length=8, shared="target")
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(lambda: model.init(jax.random.key(0), some_pairs()._replace(**changed), train=False))
+
+
+@pytest.mark.parametrize(("shape", "rows", "message"), [
+    ((6, 1), 6, r"tokens must be \[R\], one for each of the 6 rows of the state, .*; got \(6, 1\)"),
+    ((3,), 6, r"one for each of the 6 rows of the state, .*; got \(3,\)"),
+    ((4,), 4, r"4 rows of the state, of 3 sentences as many each; got \(4,\)"),
+])  # fmt: skip
+def test_steps_of_shapes_that_do_not_fit(shape, rows, message):
+    model = Transformer(6, 4, dim=8, depth=1, num_heads=2, hidden=8, max_length=8, shared="target")
+
+    def write(variables, pairs):
+        memory, state = model.apply(variables, pairs.source, pairs.lengths, train=False, method="encode")
+        state = jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape[1:]), leaf.dtype), state)
+        return model.apply(variables, jnp.zeros(shape, int), state, memory, method="step")
+
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(write, abstract_variables(model), some_pairs())

@@ -203,17 +203,17 @@ class MultiHeadAttention(nn.Module):
         Args:
             x: [B, T, D], whose queries are asked.
             context: [B, S, D], whose keys and values answer; None for x itself.
-            mask, bias: see `dot_product_attention`; the bias is for a sequence upon itself.
+            mask, bias: see `dot_product_attention`.
             train: whether to drop weights.
 
         Raises:
-            ValueError: the heads do not divide D, the sequences differ in D, a causal or rotary layer is given another
-                sequence, or an implementation is to drop weights that it does not hold.
+            ValueError: shapes that do not fit, the heads do not divide D, the sequences differ in D, a causal or rotary
+                layer is given another sequence, or an implementation is to drop weights that it does not hold.
         """
         if context is not None:
             if context.shape[-1] != x.shape[-1]:
                 raise ValueError(f"both sequences must have one dimension, got {x.shape} and {context.shape}")
-            return self.recall(x, self.remember(context), mask=mask, train=train)
+            return self.recall(x, self.remember(context), mask=mask, bias=bias, train=train)
         query, key, value = self._heads(self.qkv(x))
         query, key = self._turned(query, key, jnp.arange(x.shape[1]))
         return self._attend(query, KeysValues(key, value), mask, bias, self.causal, train)
@@ -225,11 +225,17 @@ class MultiHeadAttention(nn.Module):
         return KeysValues(*self._heads(self.qkv(context, 1, 3)))
 
     def recall(
-        self, x: jax.Array, memory: KeysValues, *, mask: jax.Array | None = None, train: bool
+        self,
+        x: jax.Array,
+        memory: KeysValues,
+        *,
+        mask: jax.Array | None = None,
+        bias: jax.Array | None = None,
+        train: bool,
     ) -> jax.Array:  # [B, T, D]
         """Returns what x, [B, T, D], gets of another sequence, as `remember` gives that."""
         (query,) = self._heads(self.qkv(x, 0, 1))
-        return self._attend(query, memory, mask, None, False, train)
+        return self._attend(query, memory, mask, bias, False, train)
 
     def extend(
         self, x: jax.Array, cache: KeysValues, first: jax.Array, *, bias: jax.Array | None = None, train: bool
@@ -305,6 +311,8 @@ class _Projections(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, first: int = 0, last: int | None = None) -> list[jax.Array]:  # [B, N, D]
         """Returns what the layers from `first` to before `last` give, [B, N, D] each."""
+        if x.ndim != 3:
+            raise ValueError(f"sequences must be [B, N, D], got {x.shape}")
         dim, last = x.shape[-1], last or self.count
         kernel = self.param("kernel", self.kernel_init, (dim, self.count * dim))
         bias = self.param("bias", self.bias_init, (self.count * dim,))

@@ -173,7 +173,15 @@ class Transformer(nn.Module):
         Returns:
             The logits of the next tokens [R, V] and the state after it, as `jaxvision.ops.decoding` wants them. After
             `max_length` tokens logits are NaN.
+
+        Raises:
+            ValueError: shapes that do not fit.
         """
+        if tokens.shape != state.length.shape or len(tokens) % len(memory.mask):
+            raise ValueError(
+                f"tokens must be [R], one for each of the {len(state.length)} rows of the state, of {len(memory.mask)} "
+                f"sentences as many each; got {tokens.shape}"
+            )
         x = self._embedded("target", tokens[:, None], state.length[0], train=train)
         x, state = self.decoder.extend(x, state, memory.blocks, memory_mask=memory.mask, train=train)
         return self._logits(x[:, 0]), state
