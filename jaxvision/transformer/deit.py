@@ -5,6 +5,7 @@ attention", https://arxiv.org/abs/2012.12877. Defaults are timm's. Shapes: B bat
 """
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,7 +15,7 @@ from flax.linen.initializers import Initializer
 from jax.typing import DTypeLike
 
 from jaxvision.classifier import Classifier, classifier
-from jaxvision.transformer.vit import ViT, normal_linear
+from jaxvision.transformer.vit import ViT, normal_linear, with_one_head
 
 
 class Distilled(Classifier):
@@ -64,8 +65,19 @@ class TwoHeads(nn.Module):
         return jnp.stack([tokens[..., n, :] @ kernel + bias for n, (kernel, bias) in enumerate(parts)], -2)
 
 
-_deit = partial(classifier, ViT, patch_size=16, depth=12, head_init=normal_linear)
-_distilled = partial(_deit, distilled=True, kind=Distilled)
+def with_two_heads(*, distilled: bool = True, **fields: Any) -> Distilled:
+    """Builds a classifier on a `ViT` of two tokens, for VARIANTS.
+
+    Raises:
+        ValueError: it is to have no distillation token, which the second head sees.
+    """
+    if not distilled:
+        raise ValueError("distilled=False is for the models of one head, as deit_tiny_patch16_224")
+    return classifier(ViT, kind=Distilled, distilled=True, **fields)
+
+
+_deit = partial(with_one_head, patch_size=16, depth=12, head_init=normal_linear)
+_distilled = partial(with_two_heads, patch_size=16, depth=12, head_init=normal_linear)
 
 VARIANTS = {
     "deit_tiny_patch16_224": partial(_deit, dim=192, num_heads=3),

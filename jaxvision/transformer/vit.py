@@ -18,7 +18,7 @@ from flax.linen.initializers import Initializer, lecun_normal, normal, variance_
 from jax import lax
 from jax.typing import DTypeLike
 
-from jaxvision.classifier import classifier
+from jaxvision.classifier import Classifier, classifier
 from jaxvision.layers.attention import Implementation, MultiHeadAttention
 from jaxvision.layers.embedding import PatchEmbedding, Resizing, resize_positions, sine_cosine_2d
 from jaxvision.layers.image import check_image
@@ -284,10 +284,23 @@ class ViT(nn.Module):
         return jax.ShapeDtypeStruct((1, self.image_size, self.image_size, self.in_channels), jnp.float32)
 
 
-_torchvision = partial(classifier, ViT, initial=TORCHVISION_INITIAL, resizing="torchvision", head_init=zero_linear)
-_timm = partial(classifier, ViT, patch_size=16, depth=12, head_init=normal_linear)
+def with_one_head(**fields: Any) -> Classifier:
+    """Builds a classifier on a `ViT`, for VARIANTS.
+
+    Raises:
+        ValueError: it is to have a distillation token, which the head of `jaxvision.transformer.deit` alone sees.
+    """
+    if fields.get("distilled"):
+        raise ValueError(
+            'distilled=True is for pooling="class_token" and a second head, as the deit_*_distilled models have them'
+        )
+    return classifier(ViT, **fields)
+
+
+_torchvision = partial(with_one_head, initial=TORCHVISION_INITIAL, resizing="torchvision", head_init=zero_linear)
+_timm = partial(with_one_head, patch_size=16, depth=12, head_init=normal_linear)
 _simple = partial(
-    classifier, ViT, patch_size=16, depth=12, initial=PAPER_INITIAL, pooling="mean", learned_positions=False,
+    with_one_head, patch_size=16, depth=12, initial=PAPER_INITIAL, pooling="mean", learned_positions=False,
     head_init=zero_linear,
 )  # fmt: skip
 
