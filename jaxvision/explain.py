@@ -93,9 +93,10 @@ def attention_rollout(model: Classifier, variables: Any, images: jax.Array) -> j
 
 
 def _attention_weights(model: Classifier, variables: Any, images: jax.Array) -> list[jax.Array]:  # of [B, heads, N, N]
-    backbone = model.backbone
+    backbone = getattr(model, "backbone", None)
     if not hasattr(backbone, "last_block"):
-        raise TypeError(f"attention is shown of Transformers upon patches; {type(backbone).__name__} has none")
+        name = type(backbone or model).__name__
+        raise TypeError(f"attention is shown of Transformers upon patches; {name} has none")
     _, state = model.apply(variables, images, train=False, mutable=["intermediates"])
     blocks = state["intermediates"]["backbone"]
     return [blocks[f"block{i}"]["attention"]["weights"][0] for i in range(1, backbone.depth + 1)]

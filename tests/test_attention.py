@@ -222,6 +222,14 @@ def test_a_decoder_block_without_a_memory_is_an_encoder_block_that_looks_back():
         np.testing.assert_allclose(*run(), rtol=1e-10)
 
 
+def test_a_decoder_block_needs_the_memory_that_it_looks_at():
+    attention = partial(MultiHeadAttention, cases.HEADS)
+    parts = partial(Mlp, cases.HIDDEN), layer_norm
+    block = DecoderBlock(partial(attention, causal=True), *parts, cross_attention=attention)
+    with pytest.raises(ValueError, match="cross_attention looks at another sequence: memory must be given"):
+        jax.eval_shape(lambda: block.init(jax.random.key(0), jnp.zeros((2, 3, cases.DIM)), train=False))
+
+
 @pytest.fixture(scope="module")
 def drawn():
     layer = MultiHeadAttention(3, dropout_rate=0.5)
@@ -299,6 +307,8 @@ def test_on_a_gpu_cudnn_is_chosen_for_what_it_can(monkeypatch):
     ("fields", "inputs", "options", "error", "message"),
     [
         ({"num_heads": 5}, [(2, 3, 12)], {}, ValueError, "num_heads=5 does not divide the dimension 12"),
+        ({"num_heads": 0}, [(2, 3, 12)], {}, ValueError, "num_heads must be 1 or more, got 0"),
+        ({"dropout_rate": 1.0}, [(2, 3, 12)], {}, ValueError, "dropout_rate must be from 0 to below 1, got 1.0"),
         ({}, [(2, 1, 3, 12)], {}, ValueError, r"sequences must be \[B, N, D\], got \(2, 1, 3, 12\)"),
         ({}, [(2, 3, 12), (2, 1, 3, 12)], {}, ValueError, r"sequences must be \[B, N, D\], got \(2, 1, 3, 12\)"),
         ({}, [(2, 12)], {}, ValueError, r"sequences must be \[B, N, D\], got \(2, 12\)"),

@@ -7,6 +7,7 @@ import pytest
 
 import jaxvision as jv
 from jaxvision.explain import attention_maps, attention_rollout, grad_cam, occlusion
+from jaxvision.transformer.gpt import GPT
 from tests.reference.case import NUM_CLASSES
 from tests.reference.random_values import random_images
 from tests.test_convolutional import network
@@ -117,3 +118,5 @@ def test_attention_is_of_transformers():
     for function in (attention_maps, attention_rollout):
         with pytest.raises(TypeError, match="attention is shown of Transformers upon patches; ResNet has none"):
             function(jv.create_model("resnet8"), None, jnp.zeros((1, 32, 32, 3)))
+        with pytest.raises(TypeError, match="attention is shown of Transformers upon patches; GPT has none"):
+            function(GPT(4), None, jnp.zeros((1, 2), int))

@@ -174,11 +174,26 @@ def test_efficientnet_gives_one_feature_map_for_each_resolution():
     ("deit_tiny_distilled_patch16_224", {"distilled": False}, "distilled=False is for the models of one head"),
     ("deit_tiny_distilled_patch16_224", {"pooling": "mean"}, 'distilled=True is for pooling="class_token"'),
     ("vit_b_16", {"image_size": 72}, "image_size must be a multiple of the patches' 16 pixels, got 72"),
+    ("vit_b_16", {"image_size": (224, 224)}, r"image_size must be a whole number, got \(224, 224\)"),
+    ("vit_b_16", {"patch_size": 0}, "patch_size must be 1 or more, got 0"),
+    ("vit_b_16", {"depth": 0}, "depth must be 1 or more, got 0"),
+    ("vit_b_16", {"dim": 0}, "dim must be 1 or more, got 0"),
+    ("vit_b_16", {"num_heads": 0}, "num_heads must be 1 or more, got 0"),
+    ("vit_b_16", {"in_channels": 0}, "in_channels must be 1 or more, got 0"),
+    ("vit_b_16", {"dropout_rate": 1.0}, "dropout_rate must be from 0 to below 1, got 1.0"),
+    ("vit_b_16", {"attention_dropout_rate": -0.1}, "attention_dropout_rate must be from 0 to below 1, got -0.1"),
+    ("vit_b_16", {"stochastic_depth_rate": 1.5}, "stochastic_depth_rate must be from 0 to below 1, got 1.5"),
     ("vit_b_16", {"num_heads": 7}, "num_heads=7 does not divide the dimension 768"),
     ("vit_b_16", {"resizing": "keras"}, "resizing must be one of torchvision, timm, transformers, got 'keras'"),
     ("swin_t", {"version": 3}, "version must be 1 or 2, got 3"),
     ("swin_t", {"patch_size": 0}, "patch_size must be 1 pixel or more, got 0"),
     ("swin_t", {"mlp_ratio": 0}, "mlp_ratio must be 1 or more, got 0"),
+    ("swin_t", {"mlp_ratio": 2.5}, "mlp_ratio must be a whole number, got 2.5"),
+    ("swin_t", {"width": 0}, "width must be 1 or more, got 0"),
+    ("swin_t", {"in_channels": 0}, "in_channels must be 1 or more, got 0"),
+    ("swin_t", {"depths": ()}, "depths must name one stage or more, got none"),
+    ("swin_t", {"depths": (2, 0, 6, 2)}, r"depths\[1\] must be 1 or more, got 0"),
+    ("swin_t", {"num_heads": (3, 6, 12, -1)}, r"num_heads\[3\] must be 1 or more, got -1"),
     ("swin_t", {"window": 1}, "window must be 2 tokens or more, got 1"),
     ("swin_t", {"width": 100}, r"num_heads must divide .* stages, \[100, 200, 400, 800\]; got \(3, 6, 12, 24\)"),
     ("swin_v2_t", {"depths": (2, 2)}, r"num_heads must divide .* stages, \[96, 192\]; got \(3, 6, 12, 24\)"),
@@ -219,6 +234,12 @@ def test_options_that_are_unknown_or_not_for_the_blocks(name, options, message):
 def test_images_that_cannot_be_right(name, image, dtype, error, message):
     with pytest.raises(error, match=message):
         shapes(jv.create_model(name), image, dtype=dtype)
+
+
+@pytest.mark.parametrize(("name", "options"), [("vit_b_16", {"image_size": (224, 224)}), ("swin_t", {"depths": ()})])
+def test_images_of_options_that_cannot_be(name, options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must "):
+        jv.create_model(name, **options).example_input()
 
 
 def test_train_has_no_default():

@@ -398,6 +398,18 @@ def test_what_a_block_of_a_language_model_knows_of_order(positions):
     (lambda: drawn(shared="some"), "shared must be one of all, target, none, got 'some'"),
     (lambda: drawn(positions="rotary"), "positions must be one of sine_cosine, .*, got 'rotary'"),
     (lambda: drawn(num_heads=3), "num_heads=3 does not divide dim=8"),
+    (lambda: drawn(num_heads=0), "num_heads must be 1 or more, got 0"),
+    (lambda: drawn(dim=0), "dim must be 1 or more, got 0"),
+    (lambda: drawn(depth=0), "depth must be 1 or more, got 0"),
+    (lambda: drawn(hidden=0), "hidden must be 1 or more, got 0"),
+    (lambda: drawn(hidden=8.5), "hidden must be a whole number, got 8.5"),
+    (lambda: drawn(dropout_rate=1.0), "dropout_rate must be from 0 to below 1, got 1.0"),
+    (lambda: drawn(attention_dropout_rate=-0.5), "attention_dropout_rate must be from 0 to below 1, got -0.5"),
+    (lambda: jv.init(GPT(4, num_heads=0), jax.random.key(0)), "num_heads must be 1 or more, got 0"),
+    (lambda: jv.init(GPT(4, dim=0), jax.random.key(0)), "dim must be 1 or more, got 0"),
+    (lambda: jv.init(GPT(4, depth=0), jax.random.key(0)), "depth must be 1 or more, got 0"),
+    (lambda: jv.init(GPT(4, dropout_rate=1.5), jax.random.key(0)), "dropout_rate must be from 0 to below 1, got 1.5"),
+    (lambda: jv.init(GPT(4, attention_dropout_rate=1), jax.random.key(0)), "attention_dropout_rate must be from 0 to"),
     (lambda: jv.init(GPT(4, dim=8, num_heads=3), jax.random.key(0)), "num_heads=3 does not divide dim=8"),
     (lambda: jv.init(GPT(4, positions="fixed"), jax.random.key(0)), "must be one of learned, .*, got 'fixed'"),
     (lambda: jv.init(GPT(4, dim=8, num_heads=2, max_length=1), jax.random.key(0)), "2 tokens, more than max_length=1"),
@@ -409,6 +421,7 @@ def test_fields_that_cannot_be(make, message):
 
 @pytest.mark.parametrize(("changed", "message"), [
     ({"lengths": np.ones(2, int)}, r"source and lengths must be \[B, S\] and \[B\], got \(3, 7\) and \(2,\)"),
+    ({"source": np.zeros((3, 0), int)}, r"the source must have room for one token or more, got \(3, 0\)"),
     ({"target": np.zeros((2, 5), int)}, r"target must be \[B, T\], as many as the sources .*, got \(2, 5\)"),
     ({"target": np.zeros((3, 9), int)}, "the target has 9 tokens, more than max_length=8"),
 ])  # fmt: skip
@@ -433,3 +446,16 @@ def test_steps_of_shapes_that_do_not_fit(shape, rows, message):
 
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(write, abstract_variables(model), some_pairs())
+
+
+@pytest.mark.parametrize(("shape", "state_of", "message"), [
+    ((5,), None, r"tokens must be \[B, T\], one token or more, got \(5,\)"),
+    ((2, 0), None, r"tokens must be \[B, T\], one token or more, got \(2, 0\)"),
+    ((2, 3), (1, 3), "the state must be of 1 blocks and 2 sequences, got 1 blocks and 3 sequences"),
+    ((2, 3), (2, 2), "the state must be of 1 blocks and 2 sequences, got 2 blocks and 2 sequences"),
+])  # fmt: skip
+def test_texts_that_do_not_fit(shape, state_of, message):
+    model = GPT(4, dim=8, depth=1, num_heads=2, max_length=5)
+    state = state_of and model.clone(depth=state_of[0]).initial_state(state_of[1])
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape, int), state, train=False))

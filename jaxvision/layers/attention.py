@@ -17,7 +17,7 @@ from jax import lax
 from jax.extend.backend import get_backend
 from jax.typing import DTypeLike
 
-from jaxvision.layers.checks import check_attention
+from jaxvision.layers.checks import check_attention, check_counts, check_rates
 from jaxvision.layers.chunked_attention import chunked_attention
 from jaxvision.layers.embedding import rotate
 
@@ -184,7 +184,13 @@ class MultiHeadAttention(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        """Makes the layers."""
+        """Makes the layers.
+
+        Raises:
+            ValueError: fields that cannot be.
+        """
+        check_counts(num_heads=self.num_heads)
+        check_rates(dropout_rate=self.dropout_rate)
         self.qkv = _Projections(3, self.qkv_init, self.bias_init, self.dtype)
         self.projection = _Projections(1, self.kernel_init, self.bias_init, self.dtype)
         self.drop = nn.Dropout(self.dropout_rate)

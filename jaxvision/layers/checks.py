@@ -7,6 +7,22 @@ import jax
 import numpy as np
 
 
+def check_counts(**fields: int) -> None:
+    """Raises ValueError where a field, given by its name, is no whole number of 1 or more."""
+    for name, count in fields.items():
+        if not isinstance(count, int | np.integer):
+            raise ValueError(f"{name} must be a whole number, got {count!r}")
+        if count < 1:
+            raise ValueError(f"{name} must be 1 or more, got {count}")
+
+
+def check_rates(**fields: float) -> None:
+    """Raises ValueError where a field, given by its name, is no share that may be dropped: from 0 to below 1."""
+    for name, rate in fields.items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"{name} must be from 0 to below 1, got {rate}")
+
+
 def check_attention(
     query: jax.Array,
     key: jax.Array,

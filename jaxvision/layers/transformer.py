@@ -191,6 +191,9 @@ class DecoderBlock(nn.Module):
             memory_mask: of attention upon that, as `dot_product_attention` takes it.
             bias: of attention upon itself.
             train: whether to drop activations.
+
+        Raises:
+            ValueError: the block looks at another sequence, and there is no memory of one.
         """
         attended = self.upon_itself(self._given(0, x), bias=bias, train=train)
         return self._after_itself(self._sum(0, x, attended, train), memory, memory_mask, train)
@@ -216,6 +219,8 @@ class DecoderBlock(nn.Module):
 
     def _after_itself(self, x: jax.Array, memory: KeysValues | None, mask: jax.Array | None, train: bool) -> jax.Array:
         if self.cross_attention is not None:
+            if memory is None:
+                raise ValueError("a block with cross_attention looks at another sequence: memory must be given")
             asked = self._given(1, x)
             asked = asked.reshape(len(memory.keys), -1, x.shape[-1])  # [B, K N, D]
             attended = self.upon_memory.recall(asked, memory, mask=mask, train=train).reshape(x.shape)
@@ -317,7 +322,11 @@ class Decoder(nn.Module):
         """Applies the blocks to the next tokens, [R, N, D]; for the arguments see `DecoderBlock`.
 
         What would stand beyond the last place of the cache is NaN: there is nowhere to remember it.
+
+        Raises:
+            ValueError: the cache is of another depth, or of another number of sequences.
         """
+        self._check_cache(x, cache)
         first, parts = cache.length[0], []  # of all as many
         options = {"memory_mask": memory_mask, "bias": bias, "train": train}
         size = cache.blocks[0].keys.shape[1]
@@ -326,3 +335,11 @@ class Decoder(nn.Module):
             parts.append(past)
         fits = first + x.shape[1] <= size
         return jnp.where(fits, self.last(x), jnp.nan), Cache(cache.length + x.shape[1], tuple(parts))
+
+    def _check_cache(self, x: jax.Array, cache: Cache) -> None:
+        rows = [len(part.keys) for part in cache.blocks]
+        if rows != [len(x)] * self.depth or cache.length.shape != (len(x),):
+            raise ValueError(
+                f"the state must be of {self.depth} blocks and {len(x)} sequences, got {len(rows)} blocks and "
+                f"{len(cache.length)} sequences"
+            )

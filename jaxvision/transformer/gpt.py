@@ -16,6 +16,7 @@ from flax.linen.initializers import normal
 from jax.typing import DTypeLike
 
 from jaxvision.layers.attention import Implementation, MultiHeadAttention
+from jaxvision.layers.checks import check_counts, check_rates
 from jaxvision.layers.embedding import RelativeBias, sine_cosine_1d
 from jaxvision.layers.norm import layer_norm
 from jaxvision.layers.transformer import Cache, Decoder, DecoderBlock, Mlp, empty_cache
@@ -69,6 +70,8 @@ class GPT(nn.Module):
         """
         if self.positions not in POSITIONS:
             raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, got {self.positions!r}")
+        check_counts(dim=self.dim, depth=self.depth, num_heads=self.num_heads)
+        check_rates(dropout_rate=self.dropout_rate, attention_dropout_rate=self.attention_dropout_rate)
         if self.dim % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads} does not divide dim={self.dim}")
         deviation = self.dim**-0.5 if self.positions == "sine_cosine" else 0.02
@@ -110,8 +113,10 @@ class GPT(nn.Module):
             train: whether to drop activations.
 
         Raises:
-            ValueError: there are more tokens than `max_length`.
+            ValueError: shapes that do not fit, or more tokens than `max_length`.
         """
+        if tokens.ndim != 2 or tokens.shape[1] == 0:
+            raise ValueError(f"tokens must be [B, T], one token or more, got {tokens.shape}")
         if tokens.shape[1] > self.max_length:
             raise ValueError(f"the text has {tokens.shape[1]} tokens, more than max_length={self.max_length}")
         places = (0 if state is None else state.length[0]) + jnp.arange(tokens.shape[1])

@@ -20,6 +20,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jaxvision.classifier import classifier
+from jaxvision.layers.checks import check_counts
 from jaxvision.layers.embedding import PatchEmbedding
 from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import torch_linear
@@ -198,10 +199,13 @@ class Swin(nn.Module):
             raise ValueError(f"version must be 1 or 2, got {self.version}")
         if self.patch_size < 1:
             raise ValueError(f"patch_size must be 1 pixel or more, got {self.patch_size}")
-        if self.mlp_ratio < 1:
-            raise ValueError(f"mlp_ratio must be 1 or more, got {self.mlp_ratio}")
+        check_counts(mlp_ratio=self.mlp_ratio, width=self.width, in_channels=self.in_channels)
         if self.window < 2:
             raise ValueError(f"window must be 2 tokens or more, got {self.window}")
+        if not self.depths:
+            raise ValueError("depths must name one stage or more, got none")
+        check_counts(**{f"depths[{i}]": depth for i, depth in enumerate(self.depths)})
+        check_counts(**{f"num_heads[{i}]": heads for i, heads in enumerate(self.num_heads)})
         widths = [self.width * 2**i for i in range(len(self.depths))]
         if len(self.num_heads) != len(widths) or any(w % h for w, h in zip(widths, self.num_heads, strict=True)):
             raise ValueError(f"num_heads must divide the channels of the stages, {widths}; got {self.num_heads}")
@@ -226,6 +230,7 @@ class Swin(nn.Module):
 
     def example_input(self) -> jax.ShapeDtypeStruct:
         """Returns the shape of one image, whose map is one window in the last stage."""
+        self._check_options()
         size = self.window * self.patch_size * 2 ** (len(self.depths) - 1)
         return jax.ShapeDtypeStruct((1, size, size, self.in_channels), jnp.float32)
 

@@ -16,6 +16,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jaxvision.layers.attention import Implementation, KeysValues, MultiHeadAttention, padding_mask
+from jaxvision.layers.checks import check_counts, check_rates
 from jaxvision.layers.embedding import sine_cosine_1d
 from jaxvision.layers.norm import layer_norm
 from jaxvision.layers.pairs import Pairs
@@ -137,6 +138,8 @@ class Transformer(nn.Module):
                 f'shared="all" is for one vocabulary, got {self.source_size} and {self.target_size} tokens: '
                 'shared="target" has a table for the source'
             )
+        check_counts(dim=self.dim, depth=self.depth, num_heads=self.num_heads, hidden=self.hidden)
+        check_rates(dropout_rate=self.dropout_rate, attention_dropout_rate=self.attention_dropout_rate)
         if self.dim % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads} does not divide dim={self.dim}")
 
@@ -156,6 +159,8 @@ class Transformer(nn.Module):
         """
         if source.ndim != 2 or lengths.shape != source.shape[:1]:
             raise ValueError(f"source and lengths must be [B, S] and [B], got {source.shape} and {lengths.shape}")
+        if source.shape[1] == 0:
+            raise ValueError(f"the source must have room for one token or more, got {source.shape}")
         mask = padding_mask(lengths, source.shape[1])
         encoded = self.encoder(self._embedded("source", source, train=train), mask=mask, train=train)
         shape = (len(source), self.max_length, self.num_heads, self.dim // self.num_heads)

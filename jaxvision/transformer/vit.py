@@ -20,6 +20,7 @@ from jax.typing import DTypeLike
 
 from jaxvision.classifier import Classifier, classifier
 from jaxvision.layers.attention import Implementation, MultiHeadAttention
+from jaxvision.layers.checks import check_counts, check_rates
 from jaxvision.layers.embedding import PatchEmbedding, Resizing, resize_positions, sine_cosine_2d
 from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import LinearInit, torch_linear
@@ -154,6 +155,10 @@ class ViT(nn.Module):
             raise ValueError(f"pooling must be class_token or mean, got {self.pooling!r}")
         if self.distilled and self.pooling == "mean":
             raise ValueError('distilled=True is for pooling="class_token": the second head sees a token of its own')
+        check_counts(patch_size=self.patch_size, image_size=self.image_size, in_channels=self.in_channels)
+        check_counts(depth=self.depth, dim=self.dim, num_heads=self.num_heads)
+        check_rates(dropout_rate=self.dropout_rate, attention_dropout_rate=self.attention_dropout_rate)
+        check_rates(stochastic_depth_rate=self.stochastic_depth_rate)
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size must be a multiple of the patches' {self.patch_size} pixels, got {self.image_size}"
@@ -281,6 +286,7 @@ class ViT(nn.Module):
 
     def example_input(self) -> jax.ShapeDtypeStruct:
         """Returns the shape of one image."""
+        self._check()
         return jax.ShapeDtypeStruct((1, self.image_size, self.image_size, self.in_channels), jnp.float32)
 
 
