@@ -93,7 +93,8 @@ def draw(content: dict[str, Any]) -> Figure:
         lengths = sorted({row["length"] for row in content["rows"]})
         axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
         axes.minorticks_off()
-        axes.legend()
+        if axes.lines:
+            axes.legend()
     for row in content["rows"]:
         if row["seen_megabytes"]:
             panels[0].scatter(row["length"], row["seen_megabytes"], 22, COLORS[row["implementation"]], marker="x", lw=1)
@@ -106,9 +107,10 @@ def _curves(axes: Axes, rows: list[dict[str, Any]], key: str) -> None:
     for name, work in dict.fromkeys((row["implementation"], row["work"]) for row in rows):
         found = [row for row in rows if (row["implementation"], row["work"]) == (name, work) and row[key]]
         found = sorted(found, key=lambda row: row["length"])
-        label = f"{name}, {work}: length to the power of {slope(found, key):.1f}"
-        points = [row["length"] for row in found], [row[key] for row in found]
-        axes.plot(*points, STYLES[work], color=COLORS[name], label=label, marker="o")
+        if found:
+            power = f": length to the power of {slope(found, key):.1f}" if len(found) > 1 else ""
+            points = [row["length"] for row in found], [row[key] for row in found]
+            axes.plot(*points, STYLES[work], color=COLORS[name], label=f"{name}, {work}{power}", marker="o")
 
 
 def main() -> None:

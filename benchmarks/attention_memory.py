@@ -62,15 +62,16 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 @mpl.rc_context(STYLE)
 def draw(content: dict[str, Any]) -> Figure:
-    """Draws memory and time of each network against the area, with the power of the area between the largest two."""
+    """Draws memory and time of each network and type against the area, and names the power between the largest two."""
     figure = Figure((WIDTH, 4.2), layout="constrained")
     titles = {"memory_megabytes": "memory, MB", "seconds": "time, s"}
+    several = len({row["dtype"] for row in content["rows"]}) > 1
     for axes, (key, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
-        for name in dict.fromkeys(row["model"] for row in content["rows"]):
-            points = sorted((row["size"], row[key]) for row in content["rows"] if row["model"] == name)
-            sizes, values = np.array(points).T
-            power = np.diff(np.log(values[-2:])) / np.diff(2 * np.log(sizes[-2:]))
-            axes.plot(sizes, values, marker="o", label=f"{name}: area to the power of {power.item():.2f}")
+        for name, dtype in dict.fromkeys((row["model"], row["dtype"]) for row in content["rows"]):
+            of = [row for row in content["rows"] if (row["model"], row["dtype"]) == (name, dtype)]
+            sizes, values = np.array(sorted((row["size"], row[key]) for row in of)).T
+            label = f"{name}, {dtype}" if several else name
+            axes.plot(sizes, values, marker="o", label=label + power(sizes, values))
         axes.set(title=title, xlabel="height and width of the image, pixels", xscale="log", yscale="log")
         sizes = sorted({row["size"] for row in content["rows"]})
         axes.set_xticks(sizes, [f"{size}" for size in sizes])
@@ -79,6 +80,14 @@ def draw(content: dict[str, Any]) -> Figure:
     machine = ", ".join(f"{name} {value}" for name, value in content["machine"].items())
     figure.supxlabel(f"inference of one image; {machine}", fontsize=7, color=GREY)
     return figure
+
+
+def power(sizes: np.ndarray, values: np.ndarray) -> str:
+    """Returns what a label says of the power of the area between the largest two images; of a single one nothing."""
+    if len(sizes) < 2:
+        return ""
+    grown, larger = (np.log(x[-1] / x[-2]) for x in (values, sizes))
+    return f": area to the power of {grown / (2 * larger):.2f}"
 
 
 def main() -> None:

@@ -102,13 +102,25 @@ def test_growth_is_told_of_each_network_from_its_smallest_image():
     assert lines[3].split() == ["b", "64", "x1.0", "32.0", "x1.0", "16.0", "x1.0", "4.0", "x1.0"]
 
 
+def area_row(name, size, memory=1, time=1, dtype="float32"):
+    figures = {"memory_megabytes": size ** (2 * memory), "seconds": size ** (2 * time)}
+    return {"model": name, "size": size, "dtype": dtype, **figures}
+
+
+def test_types_are_drawn_apart_and_a_single_image_has_no_power():
+    rows = [area_row("a", size, dtype=dtype) for dtype in ("float32", "bfloat16") for size in (224, 448)]
+    figure = attention_memory.draw({"machine": {}, "rows": [*rows, area_row("b", 224)]})
+    for axes in figure.axes:
+        first, second, single = (text.get_text() for text in axes.get_legend().get_texts())
+        assert first == "a, float32: area to the power of 1.00"
+        assert second == "a, bfloat16: area to the power of 1.00"
+        assert single == "b, float32"
+        assert [len(line.get_xdata()) for line in axes.lines] == [2, 2, 1]
+
+
 def test_growth_is_drawn_with_the_power_of_the_area():
     sizes = {"a": (1, 1.5), "b": (1, 2)}
-    rows = [
-        {"model": name, "size": size, "memory_megabytes": size ** (2 * memory), "seconds": size ** (2 * time)}
-        for size in (448, 896, 224)
-        for name, (memory, time) in sizes.items()
-    ]
+    rows = [area_row(name, size, memory, time) for size in (448, 896, 224) for name, (memory, time) in sizes.items()]
     figure = attention_memory.draw({"machine": {"cpu": "of paper"}, "rows": rows})
     texts = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
     of = "{}: area to the power of {}".format
@@ -133,6 +145,14 @@ def test_lengths_and_the_powers_they_are_drawn_with():
     np.testing.assert_allclose(drawn.get_xydata(), [(length, 1e-6 * length**2) for length in lengths[:-1]])
     crosses = [tuple(found.get_offsets()[0]) for found in figure.axes[0].collections]
     assert sorted(crosses) == sorted((row["length"], 9) for row in rows[:-1])
+
+
+def test_a_single_length_has_no_power_and_what_was_not_run_no_line():
+    rows = [length_row(256), length_row(512, work="gradient", seconds=None, seen_megabytes=None)]
+    figure = attention_length.draw({"machine": {}, "rows": rows})
+    texts = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
+    assert texts == [["xla, forward", "xla, gradient"], ["xla, forward"]]
+    assert not attention_length.draw({"machine": {}, "rows": rows[1:]}).axes[1].lines
 
 
 @pytest.mark.skipif(not (attention_length.LINUX / "clear_refs").exists(), reason="Linux alone tells")
