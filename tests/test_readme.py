@@ -1,8 +1,11 @@
 """The README tells the truth: its tables are those that tests and runs give, and no mark stands without proof."""
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 import jaxvision as jv
+from jaxvision.initialize import abstract_variables
 from tests.proofs import BEGIN, END, README, counts, family_table, marks, records
 from tests.reference import cases
 from tests.reference.families import FAMILIES
@@ -36,3 +39,18 @@ def test_there_is_no_other_table():
 
 def test_every_model_is_proven():
     assert all(all(marks(name)) for name in jv.list_models())
+
+
+def test_transformers_of_sequences_are_built_as_it_says(monkeypatch):
+    """Files apart, which are not there, and in shapes alone."""
+    (block,) = (part for part in README.read_text().split("```") if "gpt.gpt2()" in part)
+    zeros = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)
+    monkeypatch.setattr(jv, "load_weights", lambda model, file: jax.tree.map(zeros, abstract_variables(model)))
+    sequences = {name: jnp.zeros((2, 3), int) for name in ("tokens", "source", "target")}
+
+    def run():
+        found = {"jv": jv, "lengths": jnp.full(2, 3), **sequences}
+        exec(block.removeprefix("python"), found)
+        return found["logits"]
+
+    assert jax.eval_shape(run).shape == (2, 3, 58101)

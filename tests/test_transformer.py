@@ -121,7 +121,10 @@ def test_tables_that_are_held_twice_must_be_the_same():
     (partial(transformer.base, 37_000, 37_000), 63_082_496),  # the paper has 65 and 213 million, in its rounding
     (partial(transformer.big, 37_000, 37_000), 214_245_376),
     (gpt.gpt2, 124_439_808),  # as the published
-], ids=["base", "big", "gpt2"])  # fmt: skip
+    (gpt.gpt2_medium, 354_823_168),
+    (gpt.gpt2_large, 774_030_080),
+    (gpt.gpt2_xl, 1_557_611_200),
+], ids=["base", "big", "gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl"])  # fmt: skip
 def test_parameters_are_as_many_as_in_the_papers(make, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(abstract_variables(make()))) == count
 
