@@ -2,12 +2,17 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file
 
-from train import classification
+import jaxvision as jv
+from jaxvision.layers.image import renormalize
+from jaxvision.weights.published import PUBLISHED
+from train import classification, transfer
+from train.data.images import Preprocessing
 from train.shared.optimizer import OptimizerConfig
 from train.shared.run import RunError, read_json
 from train.transfer import TransferConfig
@@ -54,6 +59,21 @@ def test_what_weights_expect_of_images_is_kept(first, tmp_path, monkeypatch):
     anew = classification.build(config(tmp_path / "run")).state.params
     np.testing.assert_allclose(head, anew["head"]["kernel"], atol=1e-6)  # drawn with the key of the seed
     assert not np.array_equal(experiment.state.params["backbone"]["c1"]["kernel"], anew["backbone"]["c1"]["kernel"])
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_weights_of_a_model_that_normalises_anew(name, monkeypatch):
+    """The images that are normalised once are those that are normalised twice."""
+    published, pixels = TransferConfig("published"), np.random.RandomState(0).rand(1, 4, 4, 3).astype(np.float32)
+    once = Preprocessing(*transfer.statistics(published, name), 4).normalize(pixels)
+    expected = jv.preprocessing(name)
+    twice = renormalize(Preprocessing(expected.mean, expected.std, 4).normalize(pixels))
+    np.testing.assert_allclose(once, twice, atol=1e-6)
+    model, loaded = jv.create_model(name, num_classes=10), []
+    monkeypatch.setattr(jv, "load_weights", lambda model, source, **options: loaded.append((model, source)))
+    transfer.initial_variables(published, name, model, jax.random.key(0))
+    assert loaded == [(model, PUBLISHED[f"{name}.tv_in1k"].source)]
+    assert not model.backbone.transform_input
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from jaxvision.weights.published import PUBLISHED
 from train.shared.run import RunError
 from train.trained import read_trained
 
+TRANSFORMED = {"transform_input": True}  # normalised by the model a second time, so that mean and deviation are 0.5
+
 
 @dataclasses.dataclass(frozen=True)
 class TransferConfig:
@@ -37,6 +39,9 @@ class TransferConfig:
 def statistics(config: TransferConfig, name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Returns the mean and the standard deviation of each channel that the weights expect; None where nothing says.
 
+    Published weights of a model that normalises its images anew expect those of that (`renormalize`): the model that is
+    trained then need not, and nothing else has to know of it.
+
     Args:
         config: the options.
         name: of the model.
@@ -49,7 +54,10 @@ def statistics(config: TransferConfig, name: str) -> tuple[tuple[float, ...], tu
         return None
     expected = None
     if config.weights == "published":
-        expected = jv.preprocessing(name)
+        row = PUBLISHED[tagged_name(name)]
+        if row.options == TRANSFORMED:
+            return (0.5,) * 3, (0.5,) * 3
+        expected = row.preprocessing
     elif Path(config.weights).is_dir():
         expected = read_trained(Path(config.weights)).preprocessing
     return expected and (tuple(expected.mean), tuple(expected.std))
@@ -73,7 +81,7 @@ def initial_variables(config: TransferConfig, name: str, model: nn.Module, key: 
     new_head = None if config.keep_head else key
     if config.weights == "published":
         row = PUBLISHED[tagged_name(name)]
-        if row.options:
+        if row.options not in ({}, TRANSFORMED):
             raise ValueError(f"--weights published: those of {name} are of a model with {row.options}")
         return jv.load_weights(model, row.source, new_head=new_head, sha256=row.sha256)
     source = Path(config.weights)
