@@ -10,9 +10,11 @@ from sklearn.preprocessing import StandardScaler
 
 from train import linear_probe
 from train.data.digits import load
+from train.evaluate import Options as EvaluateOptions
+from train.evaluate import evaluate
 from train.linear_probe import PENALTIES, Options, fit_head, probe
 from train.predict import Classifier
-from train.shared.run import RunError
+from train.shared.run import RunError, start_run
 
 
 @pytest.mark.parametrize("num_classes", [2, 4])
@@ -45,6 +47,11 @@ def test_random_features_of_the_digits(tmp_path, monkeypatch, capsys):
     data = load(None, 32)
     probabilities = Classifier(tmp_path / "run")(data.test.images)
     assert np.mean(probabilities.argmax(1) == data.test.labels) == pytest.approx(result["test_accuracy"])
+    scores = evaluate(EvaluateOptions(tmp_path / "run"))
+    assert scores["step"] == 0
+    assert scores["accuracy"] == result["test_accuracy"]
+    with pytest.raises(RunError, match="run keeps its best weights and no checkpoints: give --checkpoint best"):
+        evaluate(EvaluateOptions(tmp_path / "run", checkpoint="latest"))
     page = (tmp_path / "run" / "report.html").read_text()
     assert "C = " in page
     assert "by penalty" in page
@@ -55,6 +62,11 @@ def test_random_features_of_the_digits(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == f"test accuracy {result['test_accuracy']:.2%}\n"
     with pytest.raises(RunError, match="seed: 0 there, 1 asked for"):
         probe(Options(run_dir=tmp_path / "run", seed=1))
+
+
+def test_a_run_that_has_kept_nothing_cannot_be_scored(tmp_path):
+    with start_run(tmp_path, Options().config), pytest.raises(RunError, match="has no checkpoints yet"):
+        evaluate(EvaluateOptions(tmp_path))
 
 
 @pytest.mark.parametrize("model", ["nin", "squeezenet1_1"])

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
+import jaxvision as jv
 from train.classification import CRITERION, Config, Experiment, build
 from train.data.images import LabelledImages
 from train.ensemble_scores import draw_scores
@@ -65,23 +66,45 @@ def evaluate(options: Options) -> dict[str, float | int | str]:
     config = from_json(Config, read_json(options.run_dir / "config.json"))
     # Where a run was trained does not bind where it is scored: one device, all of the parameters on it.
     config = dataclasses.replace(config, data_dir=options.data_dir or config.data_dir, devices=1, fsdp=1)
-    directory = options.run_dir / "checkpoints"
-    if not directory.is_dir():
-        raise RunError(f"{options.run_dir} has no checkpoints yet")
+    check_complete(options)
     views = Views("mirror" in options.views, options.shift if "shifts" in options.views else 0)
     experiment = build(config, views=views if options.views else None)
-    checkpoints = Checkpoints(directory, CRITERION, write=False)
-    step = checkpoints.best_step() if options.checkpoint == "best" else checkpoints.latest_step()
-    state = checkpoints.restore(step, experiment.state)
-    checkpoints.close()
+    step, variables = restore(options, experiment)
     split = getattr(experiment.data, options.split)
-    scores, _, _ = experiment.evaluator(state.variables, split)
+    scores, _, _ = experiment.evaluator(variables, split)
     if options.output:
-        table = score_views(experiment, state.variables, split, views) | {"mean of all": scores}
+        table = score_views(experiment, variables, split, views) | {"mean of all": scores}
         png = io.BytesIO()
         draw_scores(dict(reversed(table.items())), options.split).savefig(png, format="png", dpi=DOTS_PER_INCH)
         write_atomically(options.output, png.getvalue())
     return {"checkpoint": options.checkpoint, "step": step, "split": options.split, **scores}
+
+
+def check_complete(options: Options) -> None:
+    """Refuses a run without checkpoints, unless its best weights are there: a linear probe keeps these alone.
+
+    Raises:
+        RunError: there is nothing to score; the message says why.
+    """
+    if (options.run_dir / "checkpoints").is_dir():
+        return
+    if not (options.run_dir / "result.json").exists():
+        raise RunError(f"{options.run_dir} has no checkpoints yet")
+    if options.checkpoint != "best":
+        raise RunError(f"{options.run_dir} keeps its best weights and no checkpoints: give --checkpoint best")
+
+
+def restore(options: Options, experiment: Experiment) -> tuple[int, Any]:
+    """Returns the step of a checkpoint and its variables, or those of a run that keeps its best weights alone."""
+    directory = options.run_dir / "checkpoints"
+    if not directory.is_dir():
+        weights = jv.load_weights(experiment.model, options.run_dir / "weights.safetensors")
+        return read_json(options.run_dir / "result.json")["step"], weights
+    checkpoints = Checkpoints(directory, CRITERION, write=False)
+    step = checkpoints.best_step() if options.checkpoint == "best" else checkpoints.latest_step()
+    state = checkpoints.restore(step, experiment.state)
+    checkpoints.close()
+    return step, state.variables
 
 
 @dataclasses.dataclass(frozen=True)
