@@ -147,6 +147,24 @@ def test_the_batch_may_be_a_symbol():
     assert_close(exported.call(x), run(x))
 
 
+@pytest.mark.parametrize("layer", [
+    RNN(4), RNN(4, nonlinearity="relu", bidirectional=True), LSTM(4, segment=2), GRU(4, num_layers=2),
+    GRU(4, reset="before"), GRU(4, reset="before", segment=2),
+])  # fmt: skip
+def test_outputs_and_gradient_lower_for_accelerators(layer):
+    layer = layer.clone(in_features=5)
+    given = jax.ShapeDtypeStruct((3, 7, 5), jnp.float32), jax.ShapeDtypeStruct((3,), jnp.int32)
+
+    def loss(variables, x, lengths):
+        outputs, last = layer.apply(variables, x, lengths=lengths, train=True)
+        return (outputs**2).sum() + sum(part.sum() for part in last), outputs
+
+    run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+    exported = export.export(run, platforms=("cuda", "tpu"))(abstract_variables(layer), *given)
+    assert exported.platforms == ("cuda", "tpu")
+    assert exported.out_avals[1].shape == (3, 7, layer.hidden * len(layer.directions))
+
+
 @pytest.mark.parametrize("layer", [LSTM(4), GRU(4, bidirectional=True)])
 def test_elsewhere_than_on_a_cpu_inputs_are_projected_before_the_scan(layer, monkeypatch):
     layer, variables = drawn(layer)

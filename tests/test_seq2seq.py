@@ -101,9 +101,13 @@ def test_steps_give_what_the_whole_target_does():
         assert_close(logits, expected[:, number], 1e-5)
 
 
-def test_with_beams_enough_the_search_of_the_model_is_exhaustive():
+@pytest.mark.parametrize("fields", [
+    {"cell": "gru"}, {"attention": "none", "num_layers": 2}, {"attention": "multiplicative"},
+    {"cell": "gru", "attention": "dot"},
+])  # fmt: skip
+def test_with_beams_enough_the_search_of_the_model_is_exhaustive(fields):
     length, end, alpha = 3, 0, 0.8
-    model, variables = drawn(cell="gru")
+    model, variables = drawn(**fields)
     source, lengths = RANDOM.randint(0, 6, (2, 5)), np.array([5, 3])
     first = np.array([1, 2], np.int32)
     written = [(*beginning, end) for n in range(length) for beginning in itertools.product((1, 2, 3), repeat=n)] + list(
