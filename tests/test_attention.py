@@ -81,6 +81,28 @@ def test_a_query_that_sees_nothing_gets_zeros_and_leaves_no_gradient():
     assert not any(gradient.any() for gradient in jax.device_get(pull(there))[1])
 
 
+@pytest.mark.parametrize("implementation", ["xla", "chunked"])
+def test_a_bias_of_minus_infinity_is_a_mask_that_leaves_finite_gradients(implementation):
+    finite = RANDOM.randn(*MASK.shape)
+    bias, pulled = np.where(MASK, finite, -np.inf), RANDOM.randn(*QUERY.shape)
+
+    @jax.jit
+    def run(*arrays, mask=None):
+        attend = lambda *x: dot_product_attention(*x[:3], mask, bias=x[3], implementation=implementation)
+        output, pull = jax.vjp(attend, *arrays)
+        return output, pull(pulled)
+
+    with jax.enable_x64(True):
+        found, gradients = run(QUERY, KEY, VALUE, bias)
+        both, of_both = run(QUERY, KEY, VALUE, bias, mask=np.arange(7) < np.full((2, 1, 1, 1), 7))
+        _, expected = run(QUERY, KEY, VALUE, finite, mask=MASK)
+    close = partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14)
+    close(found, loop(QUERY, KEY, VALUE, MASK, finite))
+    close(both, found)
+    for one in (gradients, of_both):
+        jax.tree.map(close, one, expected)
+
+
 def test_scores_too_large_for_an_exponential():
     weights = np.asarray(jax.jit(attention_weights)(np.float32(1e4 * QUERY), np.float32(KEY), MASK))
     np.testing.assert_allclose(weights.sum(-1), MASK.any(-1), rtol=1e-6)

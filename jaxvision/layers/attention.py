@@ -63,7 +63,7 @@ def dot_product_attention(
         query: [B, T, H, d].
         key, value: [B, S, H, d].
         mask: bool, to be broadcast to [B, H, T, S]; whether a query sees a key.
-        bias: is added to the scores before the softmax, [B, H, T, S] or 1 in place of them.
+        bias: is added to the scores before the softmax, [B, H, T, S] or 1 in place of them; -inf hides a key.
         causal: whether a query sees no key after its own place; then S is T.
         implementation: None takes "cudnn" on NVIDIA's GPUs where it can do it (see `cudnn_can`), elsewhere "xla".
 
@@ -115,12 +115,23 @@ def attention_weights(
     wide = jnp.promote_types(query.dtype, jnp.float32)
     query, key = (x.transpose(0, 2, 1, 3) for x in (query, key))
     scores = jnp.matmul(query, key.swapaxes(-1, -2), preferred_element_type=wide) * query.shape[-1] ** -0.5
-    scores = scores if bias is None else scores + bias.astype(wide)
+    if bias is not None:
+        scores = scores + bias.astype(wide)
+        return _softmax_or_zeros(scores if mask is None else jnp.where(mask, scores, -jnp.inf)).astype(query.dtype)
     if mask is None:
         return jax.nn.softmax(scores).astype(query.dtype)
     # The lowest finite number, not -inf: its exponential is 0 too, and where all are masked nothing is NaN.
     weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(wide).min))
     return jnp.where(mask, weights, 0).astype(query.dtype)
+
+
+def _softmax_or_zeros(scores: jax.Array) -> jax.Array:
+    """Returns the softmax over the last axis; zeros where all scores are -inf, as a bias can make them."""
+    lowest = jnp.finfo(scores.dtype).min
+    highest = lax.stop_gradient(scores.max(-1, keepdims=True, initial=lowest))
+    weights = jnp.exp(scores - highest)
+    total = weights.sum(-1, keepdims=True)
+    return weights / jnp.where(total == 0, 1, total)
 
 
 def weighted_values(weights: jax.Array, value: jax.Array) -> jax.Array:  # [B, H, T, S], [B, S, H, d] -> [B, T, H, d]
