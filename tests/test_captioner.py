@@ -18,6 +18,7 @@ from jaxvision.rnn.captioner import CaptionedImages, Captioner
 from jaxvision.weights import from_foreign, to_foreign
 from tests.backbone import Backbone
 from tests.reference import captioner_cases as cases
+from tests.reference.descent import descended
 from tests.reference.stored import FOLDER
 
 EXPECTED = np.load(FOLDER / "captioners.npz")
@@ -35,7 +36,7 @@ def model_of(case, dtype=jnp.float64):
 
 
 @pytest.mark.parametrize("case", cases.CASES)
-def test_outputs_gradients_and_statistics_are_those_of_pytorch(case):
+def test_outputs_gradients_statistics_and_steps_are_those_of_pytorch(case):
     prefix = f"{case}: gradient of "
     names = [name.removeprefix(prefix) for name in EXPECTED.files if name.startswith(prefix)]
     shapes = {name: EXPECTED[prefix + name].shape for name in names}
@@ -56,6 +57,8 @@ def test_outputs_gradients_and_statistics_are_those_of_pytorch(case):
 
         (loss, ((logits, shares), statistics)), gradients = run(variables["params"])
         of_weights = to_foreign(model, {"params": gradients, "batch_stats": statistics}, "torch", dtype=np.float64)
+        new = {"params": descended(lambda params: run(params)[1], variables["params"]), "batch_stats": statistics}
+        after = to_foreign(model, new, "torch", dtype=np.float64)
         again = to_foreign(model, variables, "torch", dtype=np.float64)
     assert_close(loss, EXPECTED[f"{case}: loss"])
     assert_close(logits, EXPECTED[f"{case}: logits"])
@@ -67,6 +70,7 @@ def test_outputs_gradients_and_statistics_are_those_of_pytorch(case):
     assert set(of_weights) - {"norm.num_batches_tracked"} == set(names)
     for name in names:
         assert_close(of_weights[name], EXPECTED[prefix + name])
+        assert_close(after[name], EXPECTED[f"{case}: {name} after the steps"])
         np.testing.assert_array_equal(again[name], weights[name])
 
 

@@ -19,6 +19,7 @@ from jaxvision.initialize import abstract_variables
 from jaxvision.rnn.language_model import LanguageModel
 from jaxvision.weights import from_foreign, to_foreign
 from tests.reference import language_model_cases as cases
+from tests.reference.descent import descended
 from tests.reference.stored import FOLDER
 from train import language_model
 from train.language_model import Config
@@ -43,7 +44,7 @@ def assert_close(found, expected):
 
 
 @pytest.mark.parametrize("case", cases.CASES)
-def test_outputs_and_gradients_are_those_of_pytorch(case):
+def test_outputs_gradients_and_steps_are_those_of_pytorch(case):
     prefix = f"{case}: gradient of "
     names = [name.removeprefix(prefix) for name in EXPECTED.files if name.startswith(prefix)]
     weights = cases.weights(case, {name: EXPECTED[prefix + name].shape for name in names})
@@ -58,7 +59,9 @@ def test_outputs_and_gradients_are_those_of_pytorch(case):
             logits, last = model.apply(variables, tokens[:, :-1], state, train=False)
             return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).sum(), (logits, last)
 
-        (loss, (logits, last)), gradients = run(variables, tuple(cases.initial_state(case)))
+        state = tuple(cases.initial_state(case))
+        (loss, (logits, last)), gradients = run(variables, state)
+        after = to_foreign(model, descended(lambda params: run(params, state)[1], variables), "torch", dtype=np.float64)
         of_weights = to_foreign(model, gradients, "torch", dtype=np.float64)
         again = to_foreign(model, variables, "torch", dtype=np.float64)
     assert_close(loss, EXPECTED[f"{case}: loss"])
@@ -68,6 +71,7 @@ def test_outputs_and_gradients_are_those_of_pytorch(case):
     assert set(of_weights) == set(weights)
     for name, gradient in of_weights.items():
         assert_close(gradient, EXPECTED[prefix + name])
+        assert_close(after[name], EXPECTED[f"{case}: {name} after the steps"])
         np.testing.assert_array_equal(again[name], weights[name])
 
 

@@ -19,6 +19,7 @@ from jaxvision.layers.scan import scan_module
 from jaxvision.ops.arithmetic import multiply_adds
 from jaxvision.weights import WeightsError, from_foreign, to_foreign
 from tests.reference import recurrent_cases as cases
+from tests.reference.descent import descended
 from tests.reference.stored import FOLDER
 
 EXPECTED = np.load(FOLDER / "recurrent.npz")
@@ -50,7 +51,7 @@ def assert_close(found, expected):
 
 @pytest.mark.parametrize("segment", [None, 3])
 @pytest.mark.parametrize("case", cases.CASES)
-def test_outputs_and_gradients(case, segment):
+def test_outputs_gradients_and_steps(case, segment):
     layer, expected = layer_of(case, segment=segment), lambda name: EXPECTED[f"{case}: {name}"]
     variables = from_foreign(layer, weights_of(case), "torch", dtype=jnp.float64)
     of_output, of_last = cases.cotangents(case, expected("output").shape)
@@ -61,7 +62,10 @@ def test_outputs_and_gradients(case, segment):
         output, last = layer.apply(variables, x, state, lengths=jnp.array(cases.LENGTHS), train=True)
         return (output * of_output).sum() + sum((part * of_last).sum() for part in last), (output, last)
 
-    (_, (output, last)), gradients = run(variables, cases.sequences(case), cases.initial_state(case))
+    given = cases.sequences(case), cases.initial_state(case)
+    (_, (output, last)), gradients = run(variables, *given)
+    new = descended(lambda variables: run(variables, *given)[1][0], variables)
+    after = to_foreign(layer, new, "torch", dtype=np.float64)
     assert_close(output, expected("output"))
     assert_close(gradients[1], expected("gradient of input"))
     for n, (part, gradient) in enumerate(zip(last, gradients[2], strict=True)):
@@ -71,6 +75,7 @@ def test_outputs_and_gradients(case, segment):
     assert set(of_weights) == set(weights_of(case))
     for name, gradient in of_weights.items():
         assert_close(gradient, expected(f"gradient of {name}"))
+        assert_close(after[name], expected(f"{name} after the steps"))
 
 
 def drawn(layer, **options):

@@ -18,6 +18,7 @@ from jaxvision.ops.decoding import beam_search
 from jaxvision.rnn.seq2seq import Seq2Seq
 from jaxvision.weights import from_foreign, to_foreign
 from tests.reference import seq2seq_cases as cases
+from tests.reference.descent import descended
 from tests.reference.stored import FOLDER
 
 EXPECTED = np.load(FOLDER / "seq2seq.npz")
@@ -34,7 +35,7 @@ def pairs_of(case):
 
 
 @pytest.mark.parametrize("case", cases.CASES)
-def test_outputs_and_gradients_are_those_of_pytorch(case):
+def test_outputs_gradients_and_steps_are_those_of_pytorch(case):
     prefix = f"{case}: gradient of "
     names = [name.removeprefix(prefix) for name in EXPECTED.files if name.startswith(prefix)]
     weights = cases.weights(case, {name: EXPECTED[prefix + name].shape for name in names})
@@ -51,6 +52,7 @@ def test_outputs_and_gradients_are_those_of_pytorch(case):
             return optax.softmax_cross_entropy_with_integer_labels(logits, targets).sum(), (logits, alignments)
 
         (loss, (logits, alignments)), gradients = run(variables)
+        after = to_foreign(model, descended(lambda params: run(params)[1], variables), "torch", dtype=np.float64)
         of_weights = to_foreign(model, gradients, "torch", dtype=np.float64)
         again = to_foreign(model, variables, "torch", dtype=np.float64)
     assert_close(loss, EXPECTED[f"{case}: loss"])
@@ -62,6 +64,7 @@ def test_outputs_and_gradients_are_those_of_pytorch(case):
     assert set(of_weights) == set(weights)
     for name, gradient in of_weights.items():
         assert_close(gradient, EXPECTED[prefix + name])
+        assert_close(after[name], EXPECTED[f"{case}: {name} after the steps"])
         np.testing.assert_array_equal(again[name], weights[name])
 
 

@@ -24,6 +24,7 @@ from jaxvision.transformer.gpt import GPT
 from jaxvision.transformer.transformer import Transformer, attention_maps
 from jaxvision.weights import WeightsError, from_foreign, to_foreign
 from tests.reference import sequence_cases as cases
+from tests.reference.descent import MOMENTUM, RATE
 from tests.reference.stored import FOLDER, disagreements, read
 from train.shared import mesh as mesh_module
 from train.shared.feed import ShuffledOrder, resident
@@ -60,7 +61,7 @@ IN_SLOW_SET = "marian, two vocabularies"
 def test_outputs_gradients_and_steps_are_those_of_pytorch(case):
     with jax.enable_x64(True):
         model, stored, weights, variables = loaded(case, jnp.float64)
-        optimizer = optax.sgd(cases.RATE, cases.MOMENTUM)
+        optimizer = optax.sgd(RATE, MOMENTUM)
         after = cases.target(case)[:, 1:]
 
         def loss_fn(variables):

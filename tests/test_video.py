@@ -15,6 +15,7 @@ from jaxvision.rnn.video import Video, VideoClassifier
 from jaxvision.weights import from_foreign, to_foreign
 from tests.backbone import Backbone
 from tests.reference import video_cases as cases
+from tests.reference.descent import descended
 from tests.reference.stored import FOLDER
 
 EXPECTED = np.load(FOLDER / "videos.npz")
@@ -27,7 +28,7 @@ def assert_close(found, expected, tolerance=1e-12):
 
 
 @pytest.mark.parametrize("case", cases.CASES)
-def test_outputs_and_gradients_are_those_of_pytorch(case):
+def test_outputs_gradients_and_steps_are_those_of_pytorch(case):
     prefix = f"{case}: gradient of "
     names = [name.removeprefix(prefix) for name in EXPECTED.files if name.startswith(prefix)]
     shapes = {name: EXPECTED[prefix + name].shape for name in names}
@@ -51,12 +52,15 @@ def test_outputs_and_gradients_are_those_of_pytorch(case):
 
         (loss, (logits, frames)), gradients = run(variables["params"])
         of_weights = to_foreign(model, {**variables, "params": gradients}, "torch", dtype=np.float64)
+        new = {**variables, "params": descended(lambda params: run(params)[1], variables["params"])}
+        after = to_foreign(model, new, "torch", dtype=np.float64)
     assert_close(loss, EXPECTED[f"{case}: loss"])
     assert_close(logits, EXPECTED[f"{case}: logits"])
     there = np.arange(frames.shape[1]) < lengths[:, None]
     assert_close(np.asarray(frames)[there], EXPECTED[f"{case}: frames"])
     for name in names:
         assert_close(of_weights[name], EXPECTED[prefix + name])
+        assert_close(after[name], EXPECTED[f"{case}: {name} after the steps"])
 
 
 def drawn(**fields):

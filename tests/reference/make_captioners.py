@@ -1,8 +1,9 @@
 """Computes with PyTorch, in float64, what captioners are compared with.
 
 `python -m tests.reference.make_captioners` writes captioners.npz beside this file: for each case, in training, logits,
-the shares of the places, the sum of the losses, its gradients by the weights, and the statistics of the backbone's
-BatchNorm. The decoder is a loop over images and tokens with a cell for each layer and the formulas of the papers.
+the shares of the places, the sum of the losses, its gradients by the weights, the statistics of the backbone's
+BatchNorm, and the weights after two steps of gradient descent. The decoder is a loop over images and tokens with a cell
+for each layer and the formulas of the papers.
 """
 
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests.reference import captioner_cases as cases
+from tests.reference.torch_descent import after_steps
 
 FILE = Path(__file__).with_name("captioners.npz")
 LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -116,15 +118,20 @@ def results(case: str) -> dict[str, np.ndarray]:
     drawn = {name: torch.from_numpy(w) for name, w in cases.weights(case, shapes).items()}
     network.load_state_dict(drawn, strict=False)
     images, tokens = torch.from_numpy(cases.images(case)).movedim(-1, 1), torch.from_numpy(cases.tokens(case))
-    logits, shares = network(images, tokens[:, :-1])
-    loss = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum")
+
+    def run():
+        logits, shares = network(images, tokens[:, :-1])
+        return functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum"), logits, shares
+
+    loss, logits, shares = run()
     loss.backward()
     found = {"logits": logits, "loss": loss, **({} if shares is None else {"shares": shares})}
     found |= {
         f"gradient of {name}": torch.zeros_like(value) if value.grad is None else value.grad
         for name, value in network.named_parameters()
     }
-    found |= {"mean": network.norm.running_mean, "var": network.norm.running_var}
+    found |= {"mean": network.norm.running_mean.clone(), "var": network.norm.running_var.clone()}
+    found |= after_steps(network, lambda: run()[0])
     return {f"{case}: {name}": value.detach().numpy() for name, value in found.items()}
 
 

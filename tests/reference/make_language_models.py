@@ -1,7 +1,7 @@
 """Computes with PyTorch, in float64, what language models are compared with.
 
 `python -m tests.reference.make_language_models` writes language_models.npz beside this file: for each case logits, last
-state, the sum of the losses, and its gradients by the weights.
+state, the sum of the losses, its gradients by the weights, and the weights after two steps of gradient descent.
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests.reference import language_model_cases as cases
+from tests.reference.torch_descent import after_steps
 
 FILE = Path(__file__).with_name("language_models.npz")
 LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -41,14 +42,24 @@ def results(case: str) -> dict[str, np.ndarray]:
     network.load_state_dict({name: torch.from_numpy(w) for name, w in cases.weights(case, shapes).items()})
     tokens = torch.from_numpy(cases.tokens(case))
     state = [torch.from_numpy(part) for part in cases.initial_state(case)]
-    logits, last = network(tokens[:, :-1], tuple(state) if len(state) > 1 else state[0])
-    loss = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum")
+
+    def run():
+        logits, last = network(tokens[:, :-1], tuple(state) if len(state) > 1 else state[0])
+        return functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum"), logits, last
+
+    loss, logits, last = run()
     loss.backward()
     found = {"logits": logits, "loss": loss}
     found |= {f"last {n}": part for n, part in enumerate(last if len(state) > 1 else [last])}
     found |= {f"gradient of {name}": value.grad for name, value in network.named_parameters()}
+    found |= after_steps(network, lambda: run()[0])
     return {f"{case}: {name}": value.detach().numpy() for name, value in found.items()}
 
 
+def arrays() -> dict[str, np.ndarray]:
+    """Returns what is stored."""
+    return {name: array for case in cases.CASES for name, array in results(case).items()}
+
+
 if __name__ == "__main__":
-    np.savez_compressed(FILE, **{name: array for case in cases.CASES for name, array in results(case).items()})
+    np.savez_compressed(FILE, **arrays())

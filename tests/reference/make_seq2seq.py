@@ -1,8 +1,9 @@
 """Computes with PyTorch, in float64, what encoders and decoders are compared with.
 
 `python -m tests.reference.make_seq2seq` writes seq2seq.npz beside this file: for each case logits, alignments, the sum
-of the losses, and its gradients by the weights. The encoder is `torch.nn.LSTM` or `GRU`, one sentence at a time, the
-decoder a loop over tokens with a cell for each layer and the formulas of the papers.
+of the losses, its gradients by the weights, and the weights after two steps of gradient descent. The encoder is
+`torch.nn.LSTM` or `GRU`, one sentence at a time, the decoder a loop over tokens with a cell for each layer and the
+formulas of the papers.
 """
 
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests.reference import seq2seq_cases as cases
+from tests.reference.torch_descent import after_steps
 
 FILE = Path(__file__).with_name("seq2seq.npz")
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -101,17 +103,27 @@ def results(case: str) -> dict[str, np.ndarray]:
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     network.load_state_dict({name: torch.from_numpy(w) for name, w in cases.weights(case, shapes).items()})
     source, target = torch.from_numpy(cases.source(case)), torch.from_numpy(cases.target(case))
-    pairs = [network(row[:length], to[:-1]) for row, length, to in zip(source, cases.LENGTHS, target, strict=True)]
-    logits = torch.stack([logits for logits, _ in pairs])
-    loss = functional.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), reduction="sum")
+
+    def run():
+        pairs = [network(row[:length], to[:-1]) for row, length, to in zip(source, cases.LENGTHS, target, strict=True)]
+        logits = torch.stack([logits for logits, _ in pairs])
+        return functional.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), reduction="sum"), logits, pairs
+
+    loss, logits, pairs = run()
     loss.backward()
     found = {"logits": logits, "loss": loss}
     if network.fed:
         pad = lambda shares: functional.pad(shares, (0, source.shape[1] - shares.shape[1]))
         found["alignments"] = torch.stack([pad(shares) for _, shares in pairs])
     found |= {f"gradient of {name}": value.grad for name, value in network.named_parameters()}
+    found |= after_steps(network, lambda: run()[0])
     return {f"{case}: {name}": value.detach().numpy() for name, value in found.items()}
 
 
+def arrays() -> dict[str, np.ndarray]:
+    """Returns what is stored."""
+    return {name: array for case in cases.CASES for name, array in results(case).items()}
+
+
 if __name__ == "__main__":
-    np.savez_compressed(FILE, **{name: array for case in cases.CASES for name, array in results(case).items()})
+    np.savez_compressed(FILE, **arrays())

@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel, MarianConfig, MarianMTModel
 
 from tests.reference import sequence_cases as cases
+from tests.reference.descent import MOMENTUM, RATE, STEPS
 from tests.reference.stored import Results, fingerprint, write
 
 FOLDER = Path(__file__).parent
@@ -134,9 +135,9 @@ def results(case: str) -> Results:
     for name, weight in cases.weights(case, shapes).items():
         values[name].data.copy_(torch.from_numpy(weight))
         values[name].requires_grad_()
-    optimizer = torch.optim.SGD(values.values(), cases.RATE, cases.MOMENTUM)
+    optimizer = torch.optim.SGD(values.values(), RATE, MOMENTUM)
     after, first = torch.from_numpy(cases.target(case)[:, 1:]).flatten(), {}
-    for _ in range(2):
+    for _ in range(STEPS):
         optimizer.zero_grad()
         logits = logits_of(case, net)
         loss = functional.cross_entropy(logits.flatten(0, 1), after, reduction="sum")

@@ -1,7 +1,8 @@
 """Computes with PyTorch, in float64, what classifiers of videos are compared with.
 
 `python -m tests.reference.make_videos` writes videos.npz beside this file: for each case, in training, the logits of
-every frame, those of the videos, the sum of the losses, and its gradients by the weights. The head is applied to one
+every frame, those of the videos, the sum of the losses, its gradients by the weights, and the weights after two steps
+of gradient descent. The head is applied to one
 video after the other, without what follows its last frame.
 """
 
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests.reference import video_cases as cases
+from tests.reference.torch_descent import after_steps
 
 FILE = Path(__file__).with_name("videos.npz")
 
@@ -46,15 +48,21 @@ def results(case: str) -> dict[str, np.ndarray]:
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items() if value.ndim}
     drawn = {name: torch.from_numpy(w) for name, w in cases.weights(case, shapes).items()}
     network.load_state_dict(drawn, strict=False)
-    told = network(torch.from_numpy(cases.frames(case)).movedim(-1, 2))
-    logits = torch.stack([frames.mean(0) for frames in told])
-    loss = functional.cross_entropy(logits, torch.from_numpy(cases.labels(case)), reduction="sum")
+    frames, labels = torch.from_numpy(cases.frames(case)).movedim(-1, 2), torch.from_numpy(cases.labels(case))
+
+    def run():
+        told = network(frames)
+        logits = torch.stack([of_frames.mean(0) for of_frames in told])
+        return functional.cross_entropy(logits, labels, reduction="sum"), logits, told
+
+    loss, logits, told = run()
     loss.backward()
     found = {"frames": torch.cat(told), "logits": logits, "loss": loss}
     found |= {
         f"gradient of {name}": torch.zeros_like(value) if value.grad is None else value.grad
         for name, value in network.named_parameters()
     }
+    found |= after_steps(network, lambda: run()[0])
     return {f"{case}: {name}": value.detach().numpy() for name, value in found.items()}
 
 

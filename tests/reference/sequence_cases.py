@@ -11,7 +11,6 @@ from tests.reference.random_values import stream
 
 DIM, HEADS, HIDDEN, SOURCE_SIZE, TARGET_SIZE, MAX_LENGTH, STEPS = 8, 2, 12, 6, 7, 9, 5
 LENGTHS = (6, 4, 1)
-RATE, MOMENTUM = 0.1, 0.9  # of the optimizer's steps, of which there are two
 MARIAN = {"positions": "sine_cosine_halves", "logits_bias": True, "activation": nn.swish}
 TRANSFORMERS = {  # layout and fields
     "norm last": ("torch", {"shared": "none", "final_norm": True}),
