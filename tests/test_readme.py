@@ -6,7 +6,7 @@ import pytest
 
 import jaxvision as jv
 from jaxvision.initialize import abstract_variables
-from tests.proofs import BEGIN, END, README, counts, family_table, marks, records
+from tests.proofs import BEGIN, END, README, SEQUENCE_MODELS, counts, family_table, marks, records, sequences_table
 from tests.reference import cases
 from tests.reference.families import FAMILIES
 
@@ -27,6 +27,10 @@ def test_table_of_a_family_is_the_generated_one(family):
     assert family_table(family, *records(), counts_there) in tables(), "run: python -m tests.proofs --write"
 
 
+def test_table_of_models_of_sequences_is_the_generated_one():
+    assert sequences_table(records()[1]) in tables(), "run: python -m tests.proofs --write"
+
+
 @pytest.mark.parametrize("name", cases.others_in_slow_set(cases.first_of_each_family()))
 def test_counts(name):
     assert counts_there(name) == counts(name)
@@ -34,11 +38,13 @@ def test_counts(name):
 
 def test_there_is_no_other_table():
     titles = [line.partition("<summary>")[2] for line in tables().splitlines() if line.startswith("<details>")]
-    assert titles == [f"{family.title} ({len(family.inference)})</summary>" for family in FAMILIES]
+    families = [f"{family.title} ({len(family.inference)})</summary>" for family in FAMILIES]
+    assert titles == [*families, f"Models of sequences ({len(SEQUENCE_MODELS)})</summary>"]
 
 
 def test_every_model_is_proven():
     assert all(all(marks(name)) for name in jv.list_models())
+    assert all(all(model.marks()) for model in SEQUENCE_MODELS)
 
 
 def test_transformers_of_sequences_are_built_as_it_says(monkeypatch):
