@@ -6,7 +6,7 @@ W width, C channels, D dimension, K classes.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -80,6 +80,11 @@ class Classifier(nn.Module):
             layout: {path if path == "head" else f"backbone/{path}": foreign for path, foreign in lines.items()}
             for layout, lines in self.backbone.torch_names().items()
         }
+
+    def stacks(self) -> dict[str, Sequence[str]]:
+        """Returns the backbone's blocks that are run as loops, under `backbone/`, see `jaxvision.stack_blocks`."""
+        stacks = self.backbone.stacks() if hasattr(self.backbone, "stacks") else {}
+        return {f"backbone/{path}": blocks for path, blocks in stacks.items()}
 
     def fits(self) -> dict[str, Any]:
         """Returns what makes weights fit that were trained on images of another size, see `from_foreign`."""

@@ -19,6 +19,7 @@ from jax.typing import DTypeLike
 
 from jaxvision.layers.attention import KeysValues
 from jaxvision.layers.regularize import StochasticDepth
+from jaxvision.layers.stack import block_names, check_not_stacked, stack_of, stacked
 
 
 class Mlp(nn.Module):
@@ -92,7 +93,7 @@ class Encoder(nn.Module):
         norm: constructor of the normalisation after the last block; None for none.
         remat: whether the backward pass computes blocks anew, in place of keeping what is in them.
         scan: whether the blocks are the steps of one loop, so that the time of compiling does not grow with the depth.
-            Variables are the same: their parameters are stacked when the blocks are applied.
+            Variables are the same: their parameters are stacked when the blocks are applied, or by `stack_blocks` once.
     """
 
     depth: int
@@ -108,6 +109,7 @@ class Encoder(nn.Module):
         if _scans(self):
             x = _scanned(self, x, [()] * self.depth, mask=mask, train=train)
         else:
+            check_not_stacked(self, "blocks")
             for i in range(1, self.depth + 1):
                 x = (nn.remat(run) if self.remat else run)(self.block(name=f"block{i}"), x)
         return self.norm(name="norm")(x) if self.norm else x
@@ -129,18 +131,13 @@ def _scanned(stack: "Encoder | Decoder", x: jax.Array, others: Sequence[tuple[An
         rngs = {"dropout": key} if drops else None
         return block.apply({"params": params}, x, *other, rngs=rngs, **options), None
 
-    steps = _parameters(stack), _stacked(others), keys
+    steps = _parameters(stack), stacked(others), keys
     return lax.scan(jax.checkpoint(step) if stack.remat else step, x, steps)[0]
 
 
 def _parameters(stack: "Encoder | Decoder") -> Any:
     """Returns the parameters of all blocks, stacked."""
-    params = stack.variables["params"]
-    return _stacked([params[f"block{i}"] for i in range(1, stack.depth + 1)])
-
-
-def _stacked(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    return stack_of(stack.variables["params"], "blocks", block_names(stack.depth))
 
 
 class DecoderBlock(nn.Module):
@@ -263,8 +260,8 @@ class Decoder(nn.Module):
         norm: constructor of the normalisation after the last block; None for none.
         remat: whether the backward pass computes blocks anew, in place of keeping what is in them.
         scan: whether the blocks are the steps of one loop, so that the time of compiling does not grow with the depth.
-            Variables are the same: their parameters are stacked when the blocks are applied. `extend` has no loop: to
-            stack parameters for each token would take longer than the token.
+            Variables are the same: their parameters are stacked when the blocks are applied, or by `stack_blocks`
+            once. `extend` has no loop: to stack parameters for each token would take longer than the token.
     """
 
     depth: int
@@ -281,6 +278,7 @@ class Decoder(nn.Module):
     def remember(self, context: jax.Array) -> tuple[KeysValues | None, ...]:  # [B, S, D]
         """Returns for each block keys and values of another sequence."""
         if not _scans(self):
+            check_not_stacked(self, "blocks")
             return tuple(block.remember(context) for block in self.blocks)
         block = self.block(parent=None)
         remember = lambda params: block.apply({"params": params}, context, method="remember")
@@ -305,6 +303,7 @@ class Decoder(nn.Module):
         if _scans(self):
             options = {"memory_mask": memory_mask, "bias": bias, "train": train}
             return self.last(_scanned(self, x, [(part,) for part in memory], **options))
+        check_not_stacked(self, "blocks")
         for block, part in zip(self.blocks, memory, strict=True):
             x = (nn.remat(run) if self.remat else run)(block, x, part)
         return self.last(x)
@@ -324,8 +323,10 @@ class Decoder(nn.Module):
         What would stand beyond the last place of the cache is NaN: there is nowhere to remember it.
 
         Raises:
-            ValueError: the cache is of another depth, or of another number of sequences.
+            ValueError: the cache is of another depth, or of another number of sequences, or the parameters of the
+                blocks are stacked.
         """
+        check_not_stacked(self, "blocks")
         self._check_cache(x, cache)
         first, parts = cache.length[0], []  # of all as many
         options = {"memory_mask": memory_mask, "bias": bias, "train": train}

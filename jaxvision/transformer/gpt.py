@@ -5,7 +5,7 @@ whose sizes are the variants; https://github.com/openai/gpt-2. Shapes: B batch, 
 for, V vocabulary, D dimension, H heads, L blocks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from jaxvision.layers.attention import Implementation, MultiHeadAttention
 from jaxvision.layers.checks import check_counts, check_rates
 from jaxvision.layers.embedding import RelativeBias, sine_cosine_1d
 from jaxvision.layers.norm import layer_norm
+from jaxvision.layers.stack import block_names
 from jaxvision.layers.transformer import Cache, Decoder, DecoderBlock, Mlp, empty_cache
 from jaxvision.weights.names import Line
 
@@ -83,6 +84,10 @@ class GPT(nn.Module):
         norm = partial(layer_norm, epsilon=self.epsilon, dtype=self.dtype)
         self.decoder = Decoder(self.depth, self._block(norm), norm, self.remat, self.scan)
         self.drop = nn.Dropout(self.dropout_rate)
+
+    def stacks(self) -> dict[str, Sequence[str]]:
+        """Returns the blocks that are run as a loop, by the path of their stack."""
+        return {"decoder/blocks": block_names(self.depth)} if self.scan else {}
 
     def _block(self, norm: Callable[..., nn.Module]) -> Callable[..., DecoderBlock]:
         draw, draw_last = normal(0.02), normal(0.02 / (2 * self.depth) ** 0.5)

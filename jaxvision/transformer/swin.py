@@ -10,6 +10,7 @@ B batch, H height, W width, P side of a patch in pixels, C channels.
 import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import flax.linen as nn
@@ -26,6 +27,7 @@ from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import torch_linear
 from jaxvision.layers.norm import layer_norm
 from jaxvision.layers.regularize import StochasticDepth
+from jaxvision.layers.stack import check_not_stacked, stack_of
 from jaxvision.layers.transformer import Mlp
 from jaxvision.ops.materialize import materializer
 from jaxvision.ops.pooling import spatial_mean
@@ -107,7 +109,8 @@ class Swin(nn.Module):
         stochastic_depth_rate: of the last block; that of the others grows linearly from 0 at the first.
         remat: whether the backward pass computes blocks anew, in place of keeping what is in them.
         scan: whether the blocks of a stage are the steps of one loop, two to a step, so that the time of compiling does
-            not grow with the depth. Variables are the same: their parameters are stacked when the model is applied.
+            not grow with the depth. Variables are the same: their parameters are stacked when the model is applied, or
+            by `stack_blocks` once.
         in_channels: channels of the image.
         dtype: of the computation; parameters are float32, and so are sums and logits.
     """
@@ -146,13 +149,23 @@ class Swin(nn.Module):
             if i > 1:
                 x = PatchMerging(self.version == 2, self.dtype, name=f"stage{i}_merging")(x)
             of_stage = list(itertools.islice(rates, depth))
-            pairs = depth // 2 if self.scan and not self.is_initializing() else 0
-            if pairs:
-                x = self._scanned(i, x, of_stage[: 2 * pairs], train)
-            for j in range(2 * pairs + 1, depth + 1):
+            looped = 0 if self.is_initializing() else len(self._looped(i))
+            if looped:
+                x = self._scanned(i, x, of_stage[:looped], train)
+            else:
+                check_not_stacked(self, f"stage{i}_blocks")
+            for j in range(looped + 1, depth + 1):
                 x = materialize(self._run(i, j, x, of_stage[j - 1], train))
             stages.append(x)
         return tuple(stages)
+
+    def _looped(self, i: int) -> list[str]:
+        """Returns the names of the blocks of a stage that are run as a loop."""
+        return [f"stage{i}_block{j}" for j in range(1, self.depths[i - 1] // 2 * 2 + 1)] if self.scan else []
+
+    def stacks(self) -> dict[str, Sequence[str]]:
+        """Returns the blocks that are run as loops, by the name of their stack."""
+        return {f"stage{i}_blocks": looped for i in range(1, len(self.depths) + 1) if (looped := self._looped(i))}
 
     def _run(self, i: int, j: int, x: jax.Array, rate: float, train: bool) -> jax.Array:
         run = lambda block, x: block(x, train=train)
@@ -160,23 +173,21 @@ class Swin(nn.Module):
 
     def _scanned(self, i: int, x: jax.Array, rates: Sequence[float], train: bool) -> jax.Array:  # [B, H, W, C]
         """Applies blocks of a stage as a loop: each of its steps has windows that are not shifted, and then are."""
-        params, drops = self.variables["params"], train and self.stochastic_depth_rate > 0
-        keys = jax.random.split(self.make_rng("dropout"), len(rates)) if drops else [None] * len(rates)
+        drops = train and self.stochastic_depth_rate > 0
+        keys = jax.random.split(self.make_rng("dropout"), len(rates)) if drops else None
 
         def step(x, pair):
-            for j, (params, rate, key) in enumerate(pair, start=1):
+            for j in (1, 2):
+                params, rate, key = jax.tree.map(itemgetter(j - 1), pair)
                 drop = partial(StochasticDepth, train, rate if drops else 0.0)
                 block = self._block(i, j, drop, parent=None)
                 x = block.apply({"params": params}, x, train=train, rngs={"dropout": key} if drops else None)
             return x, None
 
-        blocks = [
-            (params[f"stage{i}_block{j}"], jnp.asarray(rate), key)
-            for j, (rate, key) in enumerate(zip(rates, keys, strict=True), start=1)
-        ]
-        pairs = zip(blocks[::2], blocks[1::2], strict=True)
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *pairs)
-        return lax.scan(jax.checkpoint(step) if self.remat else step, x, stacked)[0]
+        stack = stack_of(self.variables["params"], f"stage{i}_blocks", self._looped(i))
+        in_pairs = lambda leaf: leaf.reshape(-1, 2, *leaf.shape[1:])
+        pairs = jax.tree.map(in_pairs, (stack, jnp.array(rates), keys))
+        return lax.scan(jax.checkpoint(step) if self.remat else step, x, pairs)[0]
 
     def _embed(self, image: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/P, W/P, width]
         patch = self.patch_size

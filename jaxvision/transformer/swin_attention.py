@@ -27,7 +27,8 @@ def relative_position_index(window: int) -> np.ndarray:  # -> [N, N]
     """Returns for each query and key of a window which of the (2 M - 1)^2 offsets lies between them."""
     rows, columns = np.divmod(np.arange(window**2), window)
     down, right = (places[:, None] - places + window - 1 for places in (rows, columns))
-    return down * (2 * window - 1) + right
+    index = down * (2 * window - 1) + right
+    return index.astype(np.int32)  # JAX keeps what it makes of this, and of int64 would make two types in turn
 
 
 @functools.cache

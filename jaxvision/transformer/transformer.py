@@ -5,7 +5,7 @@ https://arxiv.org/abs/1706.03762. Shapes: B pairs, S source tokens, T target tok
 to a pair, V target vocabulary, D dimension, H heads, L blocks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +20,7 @@ from jaxvision.layers.checks import check_counts, check_rates
 from jaxvision.layers.embedding import sine_cosine_1d
 from jaxvision.layers.norm import layer_norm
 from jaxvision.layers.pairs import Pairs
+from jaxvision.layers.stack import block_names
 from jaxvision.layers.transformer import Cache, Decoder, DecoderBlock, Encoder, EncoderBlock, Mlp, empty_cache
 from jaxvision.transformer import transformer_names
 
@@ -127,6 +128,10 @@ class Transformer(nn.Module):
         last = norm if self.final_norm else None
         how = last, self.remat, self.scan
         return Encoder(self.depth, encoder_block, *how), Decoder(self.depth, decoder_block, *how)
+
+    def stacks(self) -> dict[str, Sequence[str]]:
+        """Returns the blocks that are run as loops, by the paths of their stacks."""
+        return {f"{part}/blocks": block_names(self.depth) for part in ("encoder", "decoder")} if self.scan else {}
 
     def _check_fields(self) -> None:
         if self.shared not in SHARED:

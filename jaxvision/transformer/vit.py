@@ -7,6 +7,7 @@ C channels; h and w of the grid of patches, P tokens before theirs, N = P + h w 
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +26,7 @@ from jaxvision.layers.embedding import PatchEmbedding, Resizing, resize_position
 from jaxvision.layers.image import check_image
 from jaxvision.layers.initializers import LinearInit, torch_linear
 from jaxvision.layers.norm import layer_norm
+from jaxvision.layers.stack import block_names, check_not_stacked, stack_of
 from jaxvision.layers.transformer import EncoderBlock, Mlp
 from jaxvision.ops.materialize import materializer
 from jaxvision.transformer import vit_names
@@ -103,7 +105,7 @@ class ViT(nn.Module):
         stochastic_depth_rate: of the last block; that of the others grows linearly from 0 at the first.
         remat: whether the backward pass computes blocks anew, in place of keeping what is in them.
         scan: whether the blocks are the steps of one loop, so that the time of compiling does not grow with the depth.
-            Variables are the same: their parameters are stacked when the model is applied.
+            Variables are the same: their parameters are stacked when the model is applied, or by `stack_blocks` once.
         epsilon: of the normalisations.
         implementation: of attention, see `jaxvision.layers.attention.dot_product_attention`.
         in_channels: channels of the image.
@@ -219,8 +221,7 @@ class ViT(nn.Module):
         return jnp.asarray(positions[None], jnp.promote_types(self.dtype, jnp.float32))
 
     def _scanned(self, tokens: jax.Array, train: bool) -> tuple[jax.Array, ...]:
-        params = self.variables["params"]
-        blocks = [params[f"block{i}"] for i in range(1, self.depth + 1)]
+        stack = stack_of(self.variables["params"], "blocks", block_names(self.depth))
         drops = train and max(self.dropout_rate, self.attention_dropout_rate, self.stochastic_depth_rate) > 0
         keys = jax.random.split(self.make_rng("dropout"), self.depth) if drops else None
         rates = jnp.array(self.stochastic_depth_rates()) if self.stochastic_depth_rate else None
@@ -231,11 +232,15 @@ class ViT(nn.Module):
             tokens = block.apply({"params": params}, tokens, train=train, rngs={"dropout": key} if drops else None)
             return tokens, tokens
 
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
-        _, stages = lax.scan(jax.checkpoint(step) if self.remat else step, tokens, (stacked, rates, keys))
+        _, stages = lax.scan(jax.checkpoint(step) if self.remat else step, tokens, (stack, rates, keys))
         return tuple(stages[i] for i in range(self.depth))
 
+    def stacks(self) -> dict[str, Sequence[str]]:
+        """Returns the blocks that are run as a loop, by the name of their stack."""
+        return {"blocks": block_names(self.depth)} if self.scan else {}
+
     def _run(self, number: int, tokens: jax.Array, train: bool) -> jax.Array:
+        check_not_stacked(self, "blocks")
         run = lambda block, tokens: block(tokens, train=train)
         return (nn.remat(run) if self.remat else run)(getattr(self, f"block{number}"), tokens)
 
