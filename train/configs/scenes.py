@@ -2,9 +2,12 @@
 
     python -m train.configs.scenes                          trains Show, Attend and Tell
     python -m train.configs.scenes --conditioning start     Show and Tell
+    python -m train.configs.scenes --conditioning every     the same, told again at every step
     python -m train.configs.scenes --record                 keeps the score in scenes.json
 
-The scores are of 1,000 scenes of digits of which none was trained on.
+The scores are of 1,000 scenes of digits of which none was trained on. Told once, the decoder learns nothing but the
+grammar for ten epochs (a validation loss of 0.67), and at the default rate for all of the default sixteen: it has 40 of
+half the rate.
 """
 
 import dataclasses
@@ -15,9 +18,12 @@ import tyro
 
 from train import captioning
 from train.configs.scores import record_run
+from train.shared.optimizer import OptimizerConfig
 from train.shared.run import RunError, exit_on
 
 SCORES = Path(__file__).with_suffix(".json")
+
+SLOWER = {"epochs": 40, "optimizer": OptimizerConfig(learning_rate=2e-3, weight_decay=1e-2, clip_norm=1.0)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +42,8 @@ def main() -> None:
     """Trains as the command line says."""
     options = tyro.cli(Options, prog="python -m train.configs.scenes", config=(tyro.conf.FlagCreatePairsOff,))
     with exit_on(RunError, ValueError, OSError):
-        config = captioning.Config(conditioning=options.conditioning, seed=options.seed, devices=1)
+        recipe = SLOWER if options.conditioning == "start" else {}
+        config = captioning.Config(conditioning=options.conditioning, seed=options.seed, devices=1, **recipe)
         found = captioning.run(config)
         if options.record:
             record_run(SCORES, options.conditioning, options.seed, found, config.directory)
