@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.compare_splits import Options, coarse, compare, compare_images, compare_labels, main
+from train.compare_splits import Options, coarse, compare, compare_images, compare_labels, detail, main
 
 RANDOM = np.random.RandomState(0)
 
@@ -37,6 +37,26 @@ def test_coarse_pictures_are_means():
     cells = coarse(images).reshape(2, 8, 8, 3)
     np.testing.assert_allclose(cells[1, 3, 5], images[1, 6:8, 15:18].mean((0, 1)), rtol=1e-6)
     assert coarse(images[:, :4, :4]).shape == (2, 4 * 4 * 3)
+
+
+def test_detail_is_the_mean_difference_of_neighbours():
+    stripes = np.tile(np.uint8([0, 10, 0, 10]), (1, 8, 4))[..., None]  # [1, 8, 16, 1], alike from row to row
+    down, across = detail(stripes).reshape(2, 3)
+    np.testing.assert_allclose(down, 0)
+    np.testing.assert_allclose(across, np.log1p([10, 0, 0]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("change", ["noise", "resolution"])
+def test_images_of_the_same_means_are_told_apart(change):
+    images = 100 + 20 * RANDOM.randn(2, 100, 16, 16, 3)
+    if change == "noise":
+        images[1] += 10 * RANDOM.randn(*images[1].shape)
+    else:
+        images[1] = np.repeat(np.repeat(images[1, :, ::2, ::2], 2, 1), 2, 2)
+    first, second = (np.concatenate([coarse(part), detail(part)], 1) for part in images.clip(0, 255).astype(np.uint8))
+    auroc, p = compare_images(first, second)
+    assert auroc > 0.95
+    assert p < 1e-20
 
 
 def test_the_digits_are_dealt_out_evenly():

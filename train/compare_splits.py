@@ -2,7 +2,8 @@
 
 Two tests for each pair of splits: whether they have the classes in the same shares (chi-squared), and whether a linear
 classifier can tell their images apart (Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests",
-https://arxiv.org/abs/1610.06545), with a rank test of its cross-validated scores.
+https://arxiv.org/abs/1610.06545), with a rank test of its cross-validated scores. It sees coarse pictures, and how much
+pixels differ from those near them, where noise, blur and another resolution show.
 
 Shapes: N images, H height, W width, C channels, K classes, D features.
 """
@@ -26,6 +27,8 @@ from train.shared.run import RunError, exit_on
 
 GRID = 8
 """Height and width of the coarse pictures that the classifier sees."""
+DISTANCES = (1, 2, 4)
+"""Pixels between those whose differences it sees."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,10 +110,22 @@ def coarse(images: np.ndarray) -> np.ndarray:  # [N, H, W, C] -> [N, GRID GRID C
     return np.concatenate([cell.mean((1, 2), dtype=np.float32) for cell in cells], -1)
 
 
+def detail(images: np.ndarray) -> np.ndarray:  # [N, H, W, C] -> [N, 2 len(DISTANCES) C]
+    """Returns the mean difference of pixels some distance apart, down and across, on a logarithmic scale."""
+    ways = [(axis, distance) for axis in (0, 1) for distance in DISTANCES]
+
+    def of_one(image: np.ndarray) -> np.ndarray:
+        image = image.astype(np.float32)
+        return np.stack([np.abs(image - np.roll(image, distance, axis)).mean((0, 1)) for axis, distance in ways])
+
+    return np.log1p(np.stack([of_one(image).ravel() for image in images]))
+
+
 def sample(split: LabelledImages, most: int) -> np.ndarray:  # -> [N, D]
-    """Returns the coarse pictures of some images of a split, evenly spaced over it."""
+    """Returns what the classifier sees of some images of a split, evenly spaced over it."""
     indices = np.unique(np.linspace(0, len(split) - 1, min(most, len(split))).astype(int))
-    return coarse(next(split.batches(lambda _: indices, 0, 1))["image"])
+    images = next(split.batches(lambda _: indices, 0, 1))["image"]
+    return np.concatenate([coarse(images), detail(images)], 1)
 
 
 def compare(options: Options) -> tuple[dict[str, np.ndarray], tuple[str, ...], list[Comparison]]:
