@@ -39,7 +39,7 @@ SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch no
 # Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
 IMAGE_SIZES = {"convnet": 39, "alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64, "inception_v3": 75}
 PATCHES = 2  # of Transformers, in each direction; more where the image would be smaller than 16x16 pixels
-LEARNING_RATES = {"alexnet": 1e-4, "nin": 1e-3, "vgg": 1e-4}  # by the beginning of the name
+LEARNING_RATES = {"alexnet": 1e-4, "nin": 1e-3, "vgg": 1e-4, "vit_l_16": 1e-4, "vit_h": 1e-4}  # by how names begin
 
 
 def recipe(name: str) -> classification.Config:
