@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from train import classification, evaluate, predict
 from train.data import load_images
 from train.data.digits import load
+from train.shared.checkpoint import Checkpoints
 from train.shared.run import RunError, check_run, start_run
 
 ROOT = Path(__file__).parents[1]
@@ -341,3 +342,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_checkpoint(tmp_pa
         classify(monkeypatch, *SHORT, *arguments, "--devices", "1", "--run-dir", directory)
     assert "from step 64 on, for 5 steps in a row" in str(stop.value)
     assert f"the last good checkpoint is {directory / 'checkpoints' / '80'}" in str(stop.value)
+
+
+def test_the_last_state_is_not_read_back_where_it_is_the_best(tmp_path, monkeypatch):
+    read = []
+    restore = Checkpoints.restore
+    monkeypatch.setattr(Checkpoints, "restore", lambda self, step, like: read.append(step) or restore(self, step, like))
+    config = classification.Config(epochs=1, evaluate_every=1, devices=1, run_dir=tmp_path / "run")
+    result = classification.run(config)
+    assert not read
+    found, _ = call("train.evaluate", tmp_path / "run", "--split", "test")
+    assert f"{result['test_accuracy']:.2%}" in found

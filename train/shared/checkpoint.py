@@ -123,7 +123,7 @@ class Checkpoints:
 
         Args:
             step: one of `steps()`.
-            like: a state of the same shapes; the arrays are laid on devices as its are.
+            like: a state of the same shapes, of arrays or `ShapeDtypeStruct`; they are laid on devices as its are.
 
         Raises:
             CheckpointError: a file is missing or damaged, or the state is another than `like`.

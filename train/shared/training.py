@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import jax
 import optax
 import tyro
 
@@ -101,7 +102,10 @@ def train_to_best(
     on_plateaus = config.optimizer.schedule == "plateau"
     scale = lambda: config.optimizer.step_factor ** plateaus(scores(), config.optimizer.plateau) if on_plateaus else 1.0
     checkpoints = Checkpoints(directory / "checkpoints", criterion)
-    start, state = checkpoints.restore_latest(state) or (0, state)
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+    if checkpoints.steps():
+        jax.tree.map(lambda x: x.delete(), state)  # two states may be more than fit into memory
+    start, state = checkpoints.restore_latest(like) or (0, state)
     print(f"{directory}: {about}" + (f"going on after step {start} of {steps}" if start else f"{steps} steps"))
     with MetricsLog(directory, start or None) as log, progress(steps, label, start=start) as bar:
         state = fit(
@@ -124,8 +128,9 @@ def train_to_best(
     if (last := int(state.step.max())) < steps:
         print(f"stopped early, after step {last}: --patience {config.patience} evaluations without a new best")
     step = last
-    if criterion:
-        step, state = checkpoints.restore_best(state)
+    if criterion and checkpoints.best_step() != last:
+        del state
+        step, state = checkpoints.restore_best(like)
     if last < steps:
         print(f"best step: {describe_best(read_metrics(directory / 'metrics.jsonl'), criterion, step, steps)}")
     checkpoints.close()
