@@ -71,9 +71,19 @@ def test_scale_of_cosines_ends_at_100():
     assert gradient(math.log(101)) == 0
 
 
-def test_early_files_of_transformers_hold_indices():
+def small_swin():
     model = jv.create_model("swin_t", depths=(2,), num_heads=(2,), width=8, window=2, num_classes=3)
-    variables = jax.tree.map(lambda leaf: np.float32(RANDOM.randn(*leaf.shape)), abstract_variables(model))
+    return model, jax.tree.map(lambda leaf: np.float32(RANDOM.randn(*leaf.shape)), abstract_variables(model))
+
+
+def test_files_of_torchvision_hold_indices():
+    index = to_foreign(*small_swin(), "torchvision")["features.1.0.attn.relative_position_index"]
+    assert index.dtype == np.int64
+    assert index.tolist() == [4, 3, 1, 0, 5, 4, 2, 1, 7, 6, 4, 3, 8, 7, 5, 4]
+
+
+def test_early_files_of_transformers_hold_indices():
+    model, variables = small_swin()
     arrays, index = to_foreign(model, variables, "transformers"), np.arange(16).reshape(4, 4)
     of_block = "swin.encoder.layers.0.blocks.{}.attention.self.relative_position_index".format
     early = arrays | {of_block(j): index for j in range(2)}

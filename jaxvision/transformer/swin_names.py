@@ -15,7 +15,7 @@ CONSTANTS = "relative_position_index", "relative_coords_table"
 def torchvision(window: int, version: int) -> dict[str, Any]:
     """Returns the lines for torchvision's files, which hold the index and the offsets too."""
     attention = "features.{2*i-1}.{j-1}.attn"
-    constants = {f"{attention}.relative_position_index": relative_position_index(window).ravel()}
+    constants = {f"{attention}.relative_position_index": relative_position_index(window).ravel().astype(np.int64)}
     if version == 2:
         shape = 1, 2 * window - 1, 2 * window - 1, 2
         constants[f"{attention}.relative_coords_table"] = relative_offsets(window).reshape(shape)
