@@ -15,7 +15,7 @@ import pytest
 import tyro
 from scipy import stats
 
-from train import classification, sweep
+from train import classification, sweep, sweep_trials
 from train.shared.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from train.shared.run import RunError
 from train.shared.space import LEARNING, Choices, Range, Sampler, draw, expected_best, grid, importance, parse
@@ -51,7 +51,7 @@ def test_spaces_are_read():
     rates = [1e-4, 1e-3, 1e-2, 1e-1]
     expected = [{"learning_rate": rate, "batch_size": size} for rate, size in itertools.product(rates, (16, 32))]
     assert grid(space, 4) == expected
-    kinds = sweep.searchable()
+    kinds = sweep_trials.searchable()
     found = [kinds[name] for name in ("clip_norm", "batch_size", "optimizer", "loss", "temperature")]
     assert found == [float, int, str, str, float]
     assert not {"seed", "data_dir", "group_rates", "milestones", "nesterov", "weights", "reading"} & kinds.keys()
@@ -98,7 +98,7 @@ def test_options_that_cannot_be_are_named(options, message):
 
 
 def test_draws_are_uniform_on_their_scale_and_fixed_by_their_number():
-    space = dict(parse(text, sweep.searchable()) for text in SPACE)
+    space = dict(parse(text, sweep_trials.searchable()) for text in SPACE)
     draws = [draw(space, 3, trial) for trial in range(400)]
     column = lambda name: [point[name] for point in draws]
     assert stats.kstest(column("learning_rate"), stats.loguniform(1e-4, 1).cdf).pvalue > 0.01
@@ -157,7 +157,7 @@ def test_a_search_that_was_killed_ends_with_the_table_of_one_that_was_not(kind, 
 @pytest.mark.parametrize("kind", LEARNING)
 def test_samplers_learn_where_the_optimum_is(kind):
     needs(kind)
-    space = dict(parse(text, sweep.searchable()) for text in SPACE)
+    space = dict(parse(text, sweep_trials.searchable()) for text in SPACE)
     sampler, scores = Sampler(kind, space, 0), []
     for _ in range(40):
         scores.append(quadratic(sampler.ask()))
@@ -168,7 +168,7 @@ def test_samplers_learn_where_the_optimum_is(kind):
 
 def test_quasi_random_points_are_sobols():
     pytest.importorskip("optuna")
-    space = dict(parse(text, sweep.searchable()) for text in SPACE[:2])
+    space = dict(parse(text, sweep_trials.searchable()) for text in SPACE[:2])
     config = sweep.Config(space=SPACE[:2], trials=17)
     first, *points = sweep.planned("qmc", space, config)
     assert space["learning_rate"].low <= first["learning_rate"] <= space["learning_rate"].high  # at random, says Optuna
@@ -230,7 +230,7 @@ def test_steps_of_traced_rates_equal_those_of_constant_ones(optimizer):
     configs = [OptimizerConfig(learning_rate=r, weight_decay=d, **common) for r, d in ((0.1, 0.0), (0.003, 0.4))]
     variables = {"params": {"w": jnp.array(RANDOM.randn(3, 2), jnp.float32)}}
     begin = lambda rule: create_state(variables, rule, jax.random.key(0))
-    rules = [sweep.traced_optimizer(config, 10) for config in configs]
+    rules = [sweep_trials.traced_optimizer(config, 10) for config in configs]
     state = stack(list(map(begin, rules)))
     together = jax.jit(jax.vmap(make_train_step(loss_fn, rules[0]), (0, None)))
     single_rules = [make_optimizer(config, make_schedule(config, 10)) for config in configs]
@@ -255,7 +255,7 @@ def test_trials_score_what_runs_of_their_own_do(tmp_path, capsys):
     config = sweep.Config(space=("learning_rate=0.001,0.01",), search=("grid",), subset=1.0, training=training)
     result = sweep.run(config)
     trials = sweep.read_trials(tmp_path / "sweep" / "trials.jsonl")
-    alone = classification.build(sweep.configure(training, trials[1]["parameters"]))
+    alone = classification.build(sweep_trials.configure(training, trials[1]["parameters"]))
     state, _ = alone.advance(alone.state, 0, alone.steps_per_epoch)
     expected = alone.evaluator(state.variables, alone.data.val)[0]
     assert trials[1]["parameters"] == {"learning_rate": 0.01}
@@ -321,7 +321,7 @@ def test_a_search_of_which_nothing_can_be_trained(tmp_path):
 
 
 def test_the_command_line_is_that_of_the_config():
-    config = sweep.configure(
+    config = sweep_trials.configure(
         classification.Config(model="resnet8", norm_momentum=0.8),
         {"learning_rate": 0.000123, "weight_decay": 0.0, "batch_size": 64, "optimizer": "sgd", "loss": "focal"},
     )
