@@ -8,6 +8,7 @@ learns, not how good it is: networks made for photographs of 224x224 pixels see 
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,11 +36,35 @@ WINDOWED = dataclasses.replace(TRANSFORMER, epochs=10)
 LARGE = dataclasses.replace(  # more and smaller steps of fewer images
     TRANSFORMER, epochs=5, batch_size=16, optimizer=OptimizerConfig(learning_rate=3e-4)
 )
+EFFICIENT = dataclasses.replace(  # whose steps are short
+    IMAGENET, epochs=20, evaluate_every=5, optimizer=OptimizerConfig(learning_rate=3e-3)
+)
 SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
-# Of models that cannot take images as small, and of those that diverge, or whose ReLUs die, at higher rates.
-IMAGE_SIZES = {"convnet": 39, "alexnet": 64, "alexnet_paper": 67, "nin_imagenet": 64, "inception_v3": 75}
+# The beginnings of names choose what follows, the first that fits.
+EFFICIENT_NETWORKS = "squeezenet", "mobilenet", "mnasnet", "shufflenet", "regnet", "efficientnet"
+WIDE_REGNETS = "regnet_x_16gf", "regnet_x_32gf", "regnet_y_16gf", "regnet_y_32gf", "regnet_y_128gf"
+IMAGE_SIZES = {  # of models that cannot take images as small, or of which little is left of them
+    "convnet": 39,
+    "alexnet_paper": 67,
+    "alexnet": 64,
+    "nin_imagenet": 64,
+    "inception_v3": 75,
+    "squeezenet": 64,
+    "mnasnet": 64,
+}
+LEARNING_RATES = {  # of models that diverge, or whose ReLUs die, at higher rates
+    "alexnet_paper": 1e-4,
+    "alexnet": 5e-4,
+    "nin": 1e-3,
+    "vgg": 5e-4,
+    "squeezenet": 3e-4,
+    "vit_l_16": 1e-4,
+    "vit_h": 1e-4,
+}
+VIEWS = {"vgg": 49, "alexnet_paper": 1, "alexnet": 36}  # of one pixel, by fc6, whose rate is divided by them
+# Whose statistics, of which 0.99 and more is kept at each step, would hardly leave their initial values.
+SLOW_STATISTICS = "mnasnet", "mobilenet_v3", "efficientnet"
 PATCHES = 2  # of Transformers, in each direction; more where the image would be smaller than 16x16 pixels
-LEARNING_RATES = {"alexnet": 1e-4, "nin": 1e-3, "vgg": 1e-4, "vit_l_16": 1e-4, "vit_h": 1e-4}  # by how names begin
 
 
 def recipe(name: str) -> classification.Config:
@@ -49,13 +74,27 @@ def recipe(name: str) -> classification.Config:
     config = LENET if name in SMALL else CIFAR if size == 32 else IMAGENET
     if isinstance(model.backbone, ViT | Swin):
         config = _of_transformer(model.backbone)
+    if name.startswith(EFFICIENT_NETWORKS) and name not in WIDE_REGNETS:
+        config = EFFICIENT
     patch_size = getattr(model.backbone, "patch_size", None)
-    size = max(PATCHES * patch_size, 16) if patch_size else IMAGE_SIZES.get(name, config.image_size)
-    rate = next((rate for beginning, rate in LEARNING_RATES.items() if name.startswith(beginning)), None)
-    optimizer = OptimizerConfig(learning_rate=rate) if rate else config.optimizer
-    # The statistics of MNASNet, of which it keeps 0.9997 at each step, would hardly leave their initial values.
-    norm_momentum = 0.9 if name.startswith("mnasnet") else None
-    return dataclasses.replace(config, model=name, image_size=size, optimizer=optimizer, norm_momentum=norm_momentum)
+    default_size = max(PATCHES * patch_size, 16) if patch_size else config.image_size
+    views = _by_beginning(name, VIEWS, 1)
+    optimizer = dataclasses.replace(
+        config.optimizer,
+        learning_rate=_by_beginning(name, LEARNING_RATES, config.optimizer.learning_rate),
+        group_rates=(f"backbone/fully_connected/fc6={1 / views}",) if views > 1 else (),
+    )
+    return dataclasses.replace(
+        config,
+        model=name,
+        image_size=_by_beginning(name, IMAGE_SIZES, default_size),
+        optimizer=optimizer,
+        norm_momentum=0.9 if name.startswith(SLOW_STATISTICS) else None,
+    )
+
+
+def _by_beginning(name: str, table: Mapping[str, Any], default: Any) -> Any:
+    return next((value for beginning, value in table.items() if name.startswith(beginning)), default)
 
 
 def _of_transformer(backbone: ViT | Swin) -> classification.Config:
