@@ -39,9 +39,22 @@ LARGE = dataclasses.replace(  # more and smaller steps of fewer images
 EFFICIENT = dataclasses.replace(  # whose steps are short
     IMAGENET, epochs=20, evaluate_every=5, optimizer=OptimizerConfig(learning_rate=3e-3)
 )
+SCALED = dataclasses.replace(  # more and smaller steps, as deep ones learn slowly
+    EFFICIENT, epochs=15, batch_size=16, optimizer=OptimizerConfig(learning_rate=2e-3)
+)
 SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
 # The beginnings of names choose what follows, the first that fits.
-EFFICIENT_NETWORKS = "squeezenet", "mobilenet", "mnasnet", "shufflenet", "regnet", "efficientnet"
+EFFICIENT_NETWORKS = (
+    "alexnet",
+    "nin_imagenet",
+    "googlenet_paper",
+    "squeezenet",
+    "mobilenet",
+    "mnasnet",
+    "shufflenet",
+    "regnet",
+    "efficientnet",
+)
 WIDE_REGNETS = "regnet_x_16gf", "regnet_x_32gf", "regnet_y_16gf", "regnet_y_32gf", "regnet_y_128gf"
 IMAGE_SIZES = {  # of models that cannot take images as small, or of which little is left of them
     "convnet": 39,
@@ -53,9 +66,11 @@ IMAGE_SIZES = {  # of models that cannot take images as small, or of which littl
     "mnasnet": 64,
 }
 LEARNING_RATES = {  # of models that diverge, or whose ReLUs die, at higher rates
-    "alexnet_paper": 1e-4,
+    "alexnet_paper": 5e-4,
     "alexnet": 5e-4,
+    "nin_imagenet": 2e-4,
     "nin": 1e-3,
+    "googlenet_paper": 1e-3,
     "vgg": 5e-4,
     "squeezenet": 3e-4,
     "vit_l_16": 1e-4,
@@ -75,7 +90,7 @@ def recipe(name: str) -> classification.Config:
     if isinstance(model.backbone, ViT | Swin):
         config = _of_transformer(model.backbone)
     if name.startswith(EFFICIENT_NETWORKS) and name not in WIDE_REGNETS:
-        config = EFFICIENT
+        config = SCALED if name.startswith("efficientnet") else EFFICIENT
     patch_size = getattr(model.backbone, "patch_size", None)
     default_size = max(PATCHES * patch_size, 16) if patch_size else config.image_size
     views = _by_beginning(name, VIEWS, 1)
