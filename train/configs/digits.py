@@ -4,7 +4,7 @@
     python -m train.configs.digits --record        trains all of them and rewrites digits.json
 
 The scores, each with its seed, time and hardware, are in `digits.json` beside this file. They say that a network
-learns, not how good it is: networks made for photographs of 224x224 pixels see digits of 8x8 enlarged to 32x32.
+learns, not how good it is: networks made for photographs of 224x224 pixels see digits of 8x8 enlarged to 32x32 or so.
 """
 
 import dataclasses
@@ -36,15 +36,15 @@ WINDOWED = dataclasses.replace(TRANSFORMER, epochs=10)
 LARGE = dataclasses.replace(  # more and smaller steps of fewer images
     TRANSFORMER, epochs=5, batch_size=16, optimizer=OptimizerConfig(learning_rate=3e-4)
 )
-EFFICIENT = dataclasses.replace(  # whose steps are short
+LONGER = dataclasses.replace(  # of networks whose steps are short, or that six epochs leave where they began
     IMAGENET, epochs=20, evaluate_every=5, optimizer=OptimizerConfig(learning_rate=3e-3)
 )
 SCALED = dataclasses.replace(  # more and smaller steps, as deep ones learn slowly
-    EFFICIENT, epochs=15, batch_size=16, optimizer=OptimizerConfig(learning_rate=2e-3)
+    LONGER, epochs=15, batch_size=16, optimizer=OptimizerConfig(learning_rate=2e-3)
 )
 SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
 # The beginnings of names choose what follows, the first that fits.
-EFFICIENT_NETWORKS = (
+LONGER_TRAINED = (
     "alexnet",
     "nin_imagenet",
     "googlenet_paper",
@@ -66,7 +66,6 @@ IMAGE_SIZES = {  # of models that cannot take images as small, or of which littl
     "mnasnet": 64,
 }
 LEARNING_RATES = {  # of models that diverge, or whose ReLUs die, at higher rates
-    "alexnet_paper": 5e-4,
     "alexnet": 5e-4,
     "nin_imagenet": 2e-4,
     "nin": 1e-3,
@@ -89,8 +88,8 @@ def recipe(name: str) -> classification.Config:
     config = LENET if name in SMALL else CIFAR if size == 32 else IMAGENET
     if isinstance(model.backbone, ViT | Swin):
         config = _of_transformer(model.backbone)
-    if name.startswith(EFFICIENT_NETWORKS) and name not in WIDE_REGNETS:
-        config = SCALED if name.startswith("efficientnet") else EFFICIENT
+    if name.startswith(LONGER_TRAINED) and name not in WIDE_REGNETS:
+        config = SCALED if name.startswith("efficientnet") else LONGER
     patch_size = getattr(model.backbone, "patch_size", None)
     default_size = max(PATCHES * patch_size, 16) if patch_size else config.image_size
     views = _by_beginning(name, VIEWS, 1)
