@@ -12,6 +12,7 @@ from jaxvision import memory
 
 SCRIPT = """
 import resource
+import statistics
 import jax
 import jax.numpy as jnp
 import jaxvision as jv
@@ -22,24 +23,28 @@ keeps = {keeps} and jv.keep_memory()
 def product(x):  # by way of 64 MiB
     return jnp.outer(x, x) @ x
 
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
 x = jnp.ones(4096)
-for _ in range(60):  # blocks have found their places after about ten
+steps = []
+for _ in range(80):
+    before = faults()
     product(x).block_until_ready()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    product(x).block_until_ready()
-print(keeps, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    steps.append(faults() - before)
+print(keeps, statistics.median(steps))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that gives memory back")
 @pytest.mark.parametrize("keeps", [False, True])
 def test_pages_that_were_freed_are_not_cleared_again(keeps):
+    """Of the typical step: blocks take some ten steps to find their places, and now and then find another."""
     command = [sys.executable, "-c", SCRIPT.format(keeps=keeps)]
     kept, faults = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     pages = 2**26 // mmap.PAGESIZE
     assert kept == str(keeps)
-    assert int(faults) < 2 * pages if keeps else int(faults) >= 20 * pages
+    assert float(faults) < pages / 100 if keeps else float(faults) >= pages
 
 
 @pytest.mark.parametrize(("platforms", "does"), [("cpu", True), ("cuda,cpu", False), ("tpu", False)])
