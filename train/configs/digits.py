@@ -42,6 +42,7 @@ LONGER = dataclasses.replace(  # of networks whose steps are short, or that six 
 SCALED = dataclasses.replace(  # more and smaller steps, as deep ones learn slowly
     LONGER, epochs=15, batch_size=16, optimizer=OptimizerConfig(learning_rate=2e-3)
 )
+PLAIN = dataclasses.replace(IMAGENET, epochs=10, batch_size=32)  # deep, without normalisation or shortcuts
 SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
 # The beginnings of names choose what follows, the first that fits.
 LONGER_TRAINED = (
@@ -90,6 +91,8 @@ def recipe(name: str) -> classification.Config:
         config = _of_transformer(model.backbone)
     if name.startswith(LONGER_TRAINED) and name not in WIDE_REGNETS:
         config = SCALED if name.startswith("efficientnet") else LONGER
+    if name in ("vgg16", "vgg19"):
+        config = PLAIN
     patch_size = getattr(model.backbone, "patch_size", None)
     default_size = max(PATCHES * patch_size, 16) if patch_size else config.image_size
     views = _by_beginning(name, VIEWS, 1)

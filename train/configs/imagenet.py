@@ -1,8 +1,12 @@
-"""ImageNet, as AlexNet's paper and torchvision trained on it; none of these runs was made yet.
+"""ImageNet, as AlexNet's paper and torchvision trained on it; none of these runs was made whole yet.
 
     python -m train.configs.imagenet alexnet_paper --data-dir imagenet
     python -m train.configs.imagenet resnet50 --data-dir imagenet --batch-size 128      where 256 do not fit
     python -m train.configs.imagenet resnet50.tv2_in1k --data-dir imagenet              the recipe of its later weights
+
+Each recipe was tried with one network or more: one epoch of eighty photographs in the same layout, the first ten images
+of each class of CIFAR-10, of which the last two are `val`, in batches of 16. What `imagenet.json` holds of that says
+that a recipe runs, not what it reaches.
 
 The directory holds `train` and `val`, a folder of image files to a class; the test set is cut off `train`, as `val` is
 what published accuracies are of. AlexNet: https://papers.nips.cc/paper/4824, section 5, with weights of small variance
@@ -34,9 +38,12 @@ import tyro
 
 import jaxvision as jv
 from train import classification
+from train.configs.scores import record_run
 from train.shared.losses import LossConfig
 from train.shared.optimizer import OptimizerConfig
-from train.shared.run import RunError, exit_on
+from train.shared.run import RunError, exit_on, read_json
+
+TRIED = Path(__file__).with_suffix(".json")
 
 SGD = OptimizerConfig(
     optimizer="sgd",
@@ -212,6 +219,8 @@ class Options:
     """Of the computation."""
     run_dir: Path | None = None
     """Directory of the run."""
+    record: bool = False
+    """Keep what the run was and found in imagenet.json."""
 
 
 def recipe(name: str) -> classification.Config:
@@ -257,8 +266,13 @@ def main() -> None:
     """Trains what the command line names."""
     options = tyro.cli(Options, prog="python -m train.configs.imagenet", config=(tyro.conf.FlagCreatePairsOff,))
     with exit_on(RunError, ValueError, OSError):
-        accuracy = classification.run(configure(options))["test_accuracy"]
-    print(f"{options.model}: test accuracy {accuracy:.2%}")
+        config = configure(options)
+        result = classification.run(config)
+        if options.record:
+            about = {name: getattr(config, name) for name in ("epochs", "batch_size", "image_size", "precision")}
+            about["num_classes"] = len(read_json(config.directory / "model.json")["classes"])
+            record_run(TRIED, options.model, options.seed, about | result, config.directory)
+    print(f"{options.model}: test accuracy {result['test_accuracy']:.2%}")
 
 
 if __name__ == "__main__":
