@@ -394,6 +394,17 @@ def test_the_recipe_for_imagenet_trains_on_folders_laid_out_like_it(tmp_path, mo
     assert read_json(tmp_path / "run" / "model.json")["classes"] == ["n01440764", "n02084071"]
 
 
+def test_each_recipe_for_imagenet_was_tried():
+    """With one network or more, for as many steps as its photographs make."""
+    tried = json.loads(imagenet.TRIED.read_text())
+    for recipe in imagenet.RECIPES.values():
+        assert any(imagenet.RECIPES[name] == recipe for name in tried), recipe
+    for row in tried.values():
+        assert row["step"] == 4
+        assert row["num_classes"] == 10
+        assert np.isfinite(row["val_loss"])
+
+
 def test_translations_lose_without_attention_in_sentences_of_every_length():
     scores = json.loads(multi30k.SCORES.read_text())
     attending, blind = scores["additive"], scores["none"]

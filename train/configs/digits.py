@@ -42,6 +42,7 @@ LONGER = dataclasses.replace(  # of networks whose steps are short, or that six 
 SCALED = dataclasses.replace(  # more and smaller steps, as deep ones learn slowly
     LONGER, epochs=15, batch_size=16, optimizer=OptimizerConfig(learning_rate=2e-3)
 )
+DEEPER = dataclasses.replace(SCALED, batch_size=32)  # whose images are larger too, see IMAGE_SIZES
 PLAIN = dataclasses.replace(IMAGENET, epochs=10, batch_size=32)  # deep, without normalisation or shortcuts
 SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
 # The beginnings of names choose what follows, the first that fits.
@@ -54,7 +55,6 @@ LONGER_TRAINED = (
     "mnasnet",
     "shufflenet",
     "regnet",
-    "efficientnet",
 )
 WIDE_REGNETS = "regnet_x_16gf", "regnet_x_32gf", "regnet_y_16gf", "regnet_y_32gf", "regnet_y_128gf"
 IMAGE_SIZES = {  # of models that cannot take images as small, or of which little is left of them
@@ -63,6 +63,9 @@ IMAGE_SIZES = {  # of models that cannot take images as small, or of which littl
     "alexnet": 64,
     "nin_imagenet": 64,
     "inception_v3": 75,
+    "efficientnet_b0": 32,
+    "efficientnet_b1": 32,
+    "efficientnet": 48,
     "squeezenet": 64,
     "mnasnet": 64,
 }
@@ -90,7 +93,9 @@ def recipe(name: str) -> classification.Config:
     if isinstance(model.backbone, ViT | Swin):
         config = _of_transformer(model.backbone)
     if name.startswith(LONGER_TRAINED) and name not in WIDE_REGNETS:
-        config = SCALED if name.startswith("efficientnet") else LONGER
+        config = LONGER
+    if name.startswith("efficientnet"):
+        config = SCALED if name.endswith(("b0", "b1")) else DEEPER
     if name in ("vgg16", "vgg19"):
         config = PLAIN
     patch_size = getattr(model.backbone, "patch_size", None)
