@@ -61,6 +61,17 @@ def test_what_weights_expect_of_images_is_kept(first, tmp_path, monkeypatch):
     assert not np.array_equal(experiment.state.params["backbone"]["c1"]["kernel"], anew["backbone"]["c1"]["kernel"])
 
 
+def test_the_head_alone_is_drawn_narrower():
+    model = jv.create_model("lenet5")
+    as_it_is, narrower = (
+        flatten_dict(transfer.initial_variables(config, "lenet5", model, jax.random.key(0)))
+        for config in (TransferConfig(), TransferConfig(head_init_scale=0.1))
+    )
+    kernel = "params", "head", "kernel"
+    np.testing.assert_allclose(narrower.pop(kernel), 0.1 * as_it_is.pop(kernel))
+    jax.tree.map(np.testing.assert_array_equal, narrower, as_it_is)
+
+
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_weights_of_a_model_that_normalises_anew(name, monkeypatch):
     """The images that are normalised once are those that are normalised twice."""
@@ -97,3 +108,16 @@ def test_weights_that_do_not_fit(first, tmp_path):
         classification.build(published)
     with pytest.raises(ValueError, match="--keep-head keeps the head of --weights"):
         TransferConfig(keep_head=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head_init_scale": -1.0}, "--head-init-scale must be finite and 0 or more, got -1.0"),
+        ({"head_init_scale": float("nan")}, "--head-init-scale must be finite and 0 or more, got nan"),
+        ({"weights": "published", "keep_head": True, "head_init_scale": 0.1}, "--keep-head draws none"),
+    ],
+)
+def test_heads_that_cannot_be_scaled(options, message):
+    with pytest.raises(ValueError, match=message):
+        TransferConfig(**options)

@@ -21,6 +21,7 @@ from train import classification
 from train.configs.scores import record
 from train.shared.optimizer import OptimizerConfig
 from train.shared.run import RunError, exit_on, read_json
+from train.transfer import TransferConfig
 
 SCORES = Path(__file__).with_name("digits.json")
 
@@ -40,9 +41,8 @@ LONGER = dataclasses.replace(  # of networks whose steps are short, or that six 
     IMAGENET, epochs=20, evaluate_every=5, optimizer=OptimizerConfig(learning_rate=3e-3)
 )
 SCALED = dataclasses.replace(  # more and smaller steps, as deep ones learn slowly
-    LONGER, epochs=15, batch_size=16, optimizer=OptimizerConfig(learning_rate=2e-3)
+    IMAGENET, epochs=10, batch_size=32, optimizer=OptimizerConfig(learning_rate=2e-3)
 )
-DEEPER = dataclasses.replace(SCALED, batch_size=32)  # whose images are larger too, see IMAGE_SIZES
 PLAIN = dataclasses.replace(IMAGENET, epochs=10, batch_size=32)  # deep, without normalisation or shortcuts
 SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
 # The beginnings of names choose what follows, the first that fits.
@@ -63,9 +63,6 @@ IMAGE_SIZES = {  # of models that cannot take images as small, or of which littl
     "alexnet": 64,
     "nin_imagenet": 64,
     "inception_v3": 75,
-    "efficientnet_b0": 32,
-    "efficientnet_b1": 32,
-    "efficientnet": 48,
     "squeezenet": 64,
     "mnasnet": 64,
 }
@@ -82,6 +79,7 @@ LEARNING_RATES = {  # of models that diverge, or whose ReLUs die, at higher rate
 VIEWS = {"vgg": 49, "alexnet_paper": 1, "alexnet": 36}  # of one pixel, by fc6, whose rate is divided by them
 # Whose statistics, of which 0.99 and more is kept at each step, would hardly leave their initial values.
 SLOW_STATISTICS = "mnasnet", "mobilenet_v3", "efficientnet"
+WIDE_HEADS = "efficientnet", "inception_v3"  # of logits as large that noise drowns what the features say at first
 PATCHES = 2  # of Transformers, in each direction; more where the image would be smaller than 16x16 pixels
 
 
@@ -95,7 +93,7 @@ def recipe(name: str) -> classification.Config:
     if name.startswith(LONGER_TRAINED) and name not in WIDE_REGNETS:
         config = LONGER
     if name.startswith("efficientnet"):
-        config = SCALED if name.endswith(("b0", "b1")) else DEEPER
+        config = SCALED
     if name in ("vgg16", "vgg19"):
         config = PLAIN
     patch_size = getattr(model.backbone, "patch_size", None)
@@ -111,6 +109,7 @@ def recipe(name: str) -> classification.Config:
         model=name,
         image_size=_by_beginning(name, IMAGE_SIZES, default_size),
         optimizer=optimizer,
+        transfer=TransferConfig(head_init_scale=0.1 if name.startswith(WIDE_HEADS) else 1.0),
         norm_momentum=0.9 if name.startswith(SLOW_STATISTICS) else None,
     )
 
