@@ -43,7 +43,11 @@ LONGER = dataclasses.replace(  # of networks whose steps are short, or that six 
 SCALED = dataclasses.replace(  # more and smaller steps, as deep ones learn slowly
     IMAGENET, epochs=10, batch_size=32, optimizer=OptimizerConfig(learning_rate=2e-3)
 )
-PLAIN = dataclasses.replace(IMAGENET, epochs=10, batch_size=32)  # deep, without normalisation or shortcuts
+DEEP = dataclasses.replace(IMAGENET, epochs=10, batch_size=32)
+PLAIN = {  # without normalisation or shortcuts: the images are the less different the deeper the layer, and the smaller
+    "vgg16": DEEP,
+    "vgg19": dataclasses.replace(DEEP, image_size=48),
+}
 SMALL = ("mlp", "convnet", "lenet5", "lstm_rows")  # that learn without batch normalisation, and take longer
 # The beginnings of names choose what follows, the first that fits.
 LONGER_TRAINED = (
@@ -94,8 +98,7 @@ def recipe(name: str) -> classification.Config:
         config = LONGER
     if name.startswith("efficientnet"):
         config = SCALED
-    if name in ("vgg16", "vgg19"):
-        config = PLAIN
+    config = PLAIN.get(name, config)
     patch_size = getattr(model.backbone, "patch_size", None)
     default_size = max(PATCHES * patch_size, 16) if patch_size else config.image_size
     views = _by_beginning(name, VIEWS, 1)
