@@ -5,8 +5,8 @@
     python -m train.configs.imagenet resnet50.tv2_in1k --data-dir imagenet              the recipe of its later weights
 
 Each recipe was tried with one network or more: one epoch of eighty photographs in the same layout, the first ten images
-of each class of CIFAR-10, of which the last two are `val`, in batches of 16. What `imagenet.json` holds of that says
-that a recipe runs, not what it reaches.
+of each class of CIFAR-10, of which the last two are `val`, in batches of 16 (of 4 for ConvNeXt). What `imagenet.json`
+holds of that says that a recipe runs, not what it reaches.
 
 The directory holds `train` and `val`, a folder of image files to a class; the test set is cut off `train`, as `val` is
 what published accuracies are of. AlexNet: https://papers.nips.cc/paper/4824, section 5, with weights of small variance
